@@ -1,0 +1,3 @@
+//! The program `whit`.
+#![forbid(unsafe_code)]
+fn main() {}

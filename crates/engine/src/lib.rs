@@ -1,0 +1,2 @@
+//! Whit: engine.
+#![forbid(unsafe_code)]

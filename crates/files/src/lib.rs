@@ -1,0 +1,1 @@
+//! Whit: files.

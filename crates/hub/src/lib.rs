@@ -1,0 +1,2 @@
+//! Whit: hub.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Whit: judge.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Whit: models.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Whit: sample.
+#![forbid(unsafe_code)]

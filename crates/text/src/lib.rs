@@ -1,0 +1,2 @@
+//! Whit: text.
+#![forbid(unsafe_code)]
