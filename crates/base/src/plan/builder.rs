@@ -1,0 +1,277 @@
+//! Building a Plan: what a model file calls. Shapes are checked here, once, so that executors can rely on them.
+
+use super::{
+    Activation, Buffer, BufferId, CacheId, CacheLayer, LinearPart, NormKind, Op, Plan, Rope, RopeId, Rows,
+    Weight, WeightId,
+};
+
+/// A shape that does not fit, found while a plan is built.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PlanError {
+    /// A weight's shape is not what the operation needs.
+    #[error("tensor `{tensor}` has shape {got_rows} x {got_cols}, but {what} needs {want}")]
+    WeightShape {
+        /// The tensor.
+        tensor: String,
+        /// Its rows.
+        got_rows: usize,
+        /// Its columns.
+        got_cols: usize,
+        /// The operation.
+        what: &'static str,
+        /// The shape that would fit.
+        want: String,
+    },
+    /// A buffer's width is not what the operation needs.
+    #[error("buffer `{buffer}` is {got} wide, but {what} needs {want}")]
+    BufferWidth {
+        /// The buffer.
+        buffer: String,
+        /// Its width.
+        got: usize,
+        /// The operation.
+        what: &'static str,
+        /// The width that would fit.
+        want: usize,
+    },
+}
+
+type Result<T> = std::result::Result<T, PlanError>;
+
+/// What [`PlanBuilder::attend`] needs beside its buffers.
+#[derive(Clone, Copy, Debug)]
+pub struct AttendSpec {
+    /// The layer's cache.
+    pub cache: CacheId,
+    /// Query heads.
+    pub n_heads: usize,
+    /// Factor on the scores.
+    pub scale: f32,
+    /// `c * tanh(score / c)`.
+    pub softcap: Option<f32>,
+}
+
+/// Builds a [`Plan`] in single-assignment form.
+#[derive(Debug, Default)]
+pub struct PlanBuilder {
+    ops: Vec<Op>,
+    buffers: Vec<Buffer>,
+    weights: Vec<Weight>,
+    caches: Vec<CacheLayer>,
+    ropes: Vec<Rope>,
+}
+
+impl PlanBuilder {
+    /// An empty plan.
+    pub fn new() -> PlanBuilder {
+        PlanBuilder::default()
+    }
+
+    /// Adds a weight. Its data must hold `n_rows` rows of `n_cols` values.
+    pub fn weight(&mut self, weight: Weight) -> WeightId {
+        self.weights.push(weight);
+        WeightId(self.weights.len() as u32 - 1)
+    }
+
+    /// Adds a layer's cache.
+    pub fn cache(&mut self, layer: CacheLayer) -> CacheId {
+        self.caches.push(layer);
+        CacheId(self.caches.len() as u32 - 1)
+    }
+
+    /// Adds a rotation; equal ones are shared.
+    pub fn rope_table(&mut self, rope: Rope) -> RopeId {
+        if let Some(index) = self.ropes.iter().position(|known| *known == rope) {
+            return RopeId(index as u32);
+        }
+        self.ropes.push(rope);
+        RopeId(self.ropes.len() as u32 - 1)
+    }
+
+    fn buffer(&mut self, name: &str, width: usize, rows: Rows) -> BufferId {
+        self.buffers.push(Buffer { name: name.to_owned(), width, rows });
+        BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    fn width(&self, id: BufferId) -> usize {
+        self.buffers[id.0 as usize].width
+    }
+
+    fn rows(&self, id: BufferId) -> Rows {
+        self.buffers[id.0 as usize].rows
+    }
+
+    fn get(&self, id: WeightId) -> &Weight {
+        &self.weights[id.0 as usize]
+    }
+
+    fn check_weight(&self, id: WeightId, what: &'static str, rows: Option<usize>, cols: usize) -> Result<()> {
+        let weight = self.get(id);
+        if weight.n_cols == cols && rows.is_none_or(|rows| rows == weight.n_rows) {
+            return Ok(());
+        }
+        let want = match rows {
+            Some(rows) => format!("{rows} x {cols}"),
+            None => format!("{cols} columns"),
+        };
+        Err(PlanError::WeightShape {
+            tensor: weight.name.clone(),
+            got_rows: weight.n_rows,
+            got_cols: weight.n_cols,
+            what,
+            want,
+        })
+    }
+
+    fn check_width(&self, id: BufferId, what: &'static str, want: usize) -> Result<()> {
+        let got = self.width(id);
+        if got == want {
+            return Ok(());
+        }
+        Err(PlanError::BufferWidth { buffer: self.buffers[id.0 as usize].name.clone(), got, what, want })
+    }
+
+    /// Token embeddings, scaled.
+    pub fn embed(&mut self, name: &str, table: WeightId, scale: f32) -> BufferId {
+        let out = self.buffer(name, self.get(table).n_cols, Rows::All);
+        self.ops.push(Op::Embed { table, scale, out });
+        out
+    }
+
+    /// RMS norm over each row.
+    pub fn rms_norm(&mut self, name: &str, x: BufferId, weight: WeightId, eps: f32) -> Result<BufferId> {
+        self.norm(name, x, NormKind::Rms { eps }, Some(weight), None, None)
+    }
+
+    /// Any norm; `head_dim` normalizes each run of that many values on its own.
+    pub fn norm(
+        &mut self,
+        name: &str,
+        x: BufferId,
+        kind: NormKind,
+        weight: Option<WeightId>,
+        bias: Option<WeightId>,
+        head_dim: Option<usize>,
+    ) -> Result<BufferId> {
+        let width = self.width(x);
+        let span = head_dim.unwrap_or(width);
+        if span == 0 || !width.is_multiple_of(span) {
+            self.check_width(x, "a norm per head", span)?;
+        }
+        for vector in [weight, bias].into_iter().flatten() {
+            self.check_weight(vector, "norm", Some(1), span)?;
+        }
+        let out = self.buffer(name, width, self.rows(x));
+        self.ops.push(Op::Norm { x, kind, weight, bias, head_dim, out });
+        Ok(out)
+    }
+
+    /// `x W^T (+ bias)`.
+    pub fn linear(
+        &mut self,
+        name: &str,
+        x: BufferId,
+        weight: WeightId,
+        bias: Option<WeightId>,
+    ) -> Result<BufferId> {
+        self.check_weight(weight, "linear", None, self.width(x))?;
+        let n_out = self.get(weight).n_rows;
+        if let Some(bias) = bias {
+            self.check_weight(bias, "linear's bias", Some(1), n_out)?;
+        }
+        let out = self.buffer(name, n_out, self.rows(x));
+        self.ops.push(Op::Linear { x, parts: vec![LinearPart { weight, bias, out }], residual: None });
+        Ok(out)
+    }
+
+    /// Rotates the heads of `x`.
+    pub fn rope(&mut self, name: &str, x: BufferId, rope: RopeId, head_dim: usize) -> Result<BufferId> {
+        let width = self.width(x);
+        if head_dim == 0
+            || !width.is_multiple_of(head_dim)
+            || 2 * self.ropes[rope.0 as usize].inv_freq.len() > head_dim
+        {
+            self.check_width(x, "rope", head_dim)?;
+        }
+        let out = self.buffer(name, width, self.rows(x));
+        self.ops.push(Op::Rope { x, rope, head_dim, out });
+        Ok(out)
+    }
+
+    /// Cached attention.
+    pub fn attend(
+        &mut self,
+        name: &str,
+        q: BufferId,
+        k: BufferId,
+        v: BufferId,
+        spec: AttendSpec,
+    ) -> Result<BufferId> {
+        let layer = self.caches[spec.cache.0 as usize].clone();
+        self.check_width(q, "attention's queries", spec.n_heads * layer.head_dim)?;
+        self.check_width(k, "attention's keys", layer.n_kv_heads * layer.head_dim)?;
+        self.check_width(v, "attention's values", layer.n_kv_heads * layer.head_dim)?;
+        if layer.n_kv_heads == 0 || !spec.n_heads.is_multiple_of(layer.n_kv_heads) {
+            self.check_width(
+                q,
+                "grouped attention (query heads in whole groups)",
+                layer.n_kv_heads * layer.head_dim,
+            )?;
+        }
+        let out = self.buffer(name, spec.n_heads * layer.head_dim, Rows::All);
+        self.ops.push(Op::Attend {
+            q,
+            k,
+            v,
+            cache: spec.cache,
+            n_heads: spec.n_heads,
+            scale: spec.scale,
+            softcap: spec.softcap,
+            q_norm: None,
+            k_norm: None,
+            rope: None,
+            out,
+        });
+        Ok(out)
+    }
+
+    /// `act(gate) * up`.
+    pub fn glu(&mut self, name: &str, gate: BufferId, up: BufferId, act: Activation) -> Result<BufferId> {
+        let width = self.width(gate);
+        self.check_width(up, "glu", width)?;
+        let out = self.buffer(name, width, self.rows(gate));
+        self.ops.push(Op::Glu { gate, up, act, out });
+        Ok(out)
+    }
+
+    /// `x + y`.
+    pub fn add(&mut self, name: &str, x: BufferId, y: BufferId) -> Result<BufferId> {
+        let width = self.width(x);
+        self.check_width(y, "add", width)?;
+        let out = self.buffer(name, width, self.rows(x));
+        self.ops.push(Op::Add { x, y, out });
+        Ok(out)
+    }
+
+    /// Keeps only the rows whose outputs are wanted.
+    pub fn select(&mut self, name: &str, x: BufferId) -> BufferId {
+        let out = self.buffer(name, self.width(x), Rows::Outputs);
+        self.ops.push(Op::Select { x, out });
+        out
+    }
+
+    /// Ends the plan with the vocabulary projection of the selected rows.
+    pub fn logits(mut self, x: BufferId, weight: WeightId, scale: f32, softcap: Option<f32>) -> Result<Plan> {
+        self.check_weight(weight, "logits", None, self.width(x))?;
+        let n_vocab = self.get(weight).n_rows;
+        self.ops.push(Op::Logits { x, weight, scale, softcap });
+        Ok(Plan {
+            ops: self.ops,
+            buffers: self.buffers,
+            weights: self.weights,
+            caches: self.caches,
+            ropes: self.ropes,
+            n_vocab,
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! The Plan: what a model computes, as a flat list of coarse operations over named buffers.
+//!
+//! A model file emits a Plan once per loaded model. Nothing in it depends on how many tokens a step carries: every
+//! buffer is `(rows, width)` f32, and `rows` is bound when a [`Batch`](crate::Batch) runs. The list is in
+//! single-assignment form (each buffer is written by exactly one operation), so a trainer can walk it backwards and a
+//! GPU backend can encode it; [`fuse`](crate::fuse) makes the inference form, and
+//! [`assign_slots`](crate::assign_slots) maps buffers onto reused memory.
+//!
+//! Left out on purpose: how anything is computed. The meaning of each operation is its scalar version in
+//! [`crate::reference`].
+
+mod builder;
+mod fuse;
+mod op;
+mod slots;
+
+pub use builder::{AttendSpec, PlanBuilder, PlanError};
+pub use fuse::fuse;
+pub use op::{Activation, HeadNorm, LinearPart, NormKind, Op, RopeStyle};
+pub use slots::{Slots, assign_slots};
+
+use crate::{Bytes, DType};
+
+/// Index of a buffer in [`Plan::buffers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub u32);
+
+/// Index of a weight in [`Plan::weights`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WeightId(pub u32);
+
+/// Index of a layer's key-value cache in [`Plan::caches`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CacheId(pub u32);
+
+/// Index of a rotation in [`Plan::ropes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RopeId(pub u32);
+
+/// Which rows of the batch a buffer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// One row per token of the batch.
+    All,
+    /// One row per requested output, in the order of [`Batch::outputs`](crate::Batch::outputs).
+    Outputs,
+}
+
+/// A `(rows, width)` f32 intermediate.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    /// For traces and errors, e.g. `blk.3.ffn_norm`.
+    pub name: String,
+    /// Values per row.
+    pub width: usize,
+    /// Which rows it holds.
+    pub rows: Rows,
+}
+
+/// A weight matrix or vector in its file's own blocks.
+#[derive(Clone, Debug)]
+pub struct Weight {
+    /// The tensor's name in the file.
+    pub name: String,
+    /// Storage format.
+    pub dtype: DType,
+    /// Output features (1 for a vector).
+    pub n_rows: usize,
+    /// Input features: the contiguous dimension.
+    pub n_cols: usize,
+    /// `n_rows * dtype.row_bytes(n_cols)` bytes, row after row.
+    pub data: Bytes,
+}
+
+/// One layer's key-value cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheLayer {
+    /// Key-value heads.
+    pub n_kv_heads: usize,
+    /// Values per head, the same for keys and values.
+    pub head_dim: usize,
+    /// `Some(w)`: a token sees itself and the `w - 1` tokens before it.
+    pub window: Option<usize>,
+}
+
+/// A rotary embedding: the angle of pair `i` at position `p` is `p * inv_freq[i]`.
+///
+/// All published scalings (linear, Llama 3, YaRN, long) come down to this table and `magnitude`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rope {
+    /// Radians per position for each rotated pair; `2 * inv_freq.len()` values of each head rotate, the rest pass.
+    pub inv_freq: Vec<f32>,
+    /// Factor on the sine and cosine (YaRN's and LongRoPE's attention factor; 1 otherwise).
+    pub magnitude: f32,
+    /// Which values form a pair.
+    pub style: RopeStyle,
+}
+
+/// Layers whose caches hold the same span of positions and therefore share page tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheGroup {
+    /// `None`: every position is kept. `Some(w)`: only the last `w` positions can be read again.
+    pub window: Option<usize>,
+    /// The caches in this group.
+    pub layers: Vec<CacheId>,
+}
+
+/// A model's computation. See the module text.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Operations in execution order.
+    pub ops: Vec<Op>,
+    /// Intermediates.
+    pub buffers: Vec<Buffer>,
+    /// Weights, memory-mapped or owned.
+    pub weights: Vec<Weight>,
+    /// Per-layer key-value caches.
+    pub caches: Vec<CacheLayer>,
+    /// Rotary tables.
+    pub ropes: Vec<Rope>,
+    /// Rows of the final projection: the vocabulary size.
+    pub n_vocab: usize,
+}
+
+impl Plan {
+    /// Cache layers grouped by the span that they keep: the full group first (if any), then by window.
+    pub fn cache_groups(&self) -> Vec<CacheGroup> {
+        let mut groups: Vec<CacheGroup> = Vec::new();
+        for (index, layer) in self.caches.iter().enumerate() {
+            let id = CacheId(index as u32);
+            match groups.iter_mut().find(|group| group.window == layer.window) {
+                Some(group) => group.layers.push(id),
+                None => groups.push(CacheGroup { window: layer.window, layers: vec![id] }),
+            }
+        }
+        groups.sort_by_key(|group| group.window);
+        groups
+    }
+
+    /// Bytes that one cached token costs in f16, over all layers of the groups that keep every position, and the bytes
+    /// per token of the windowed groups: `(full, windowed)`.
+    pub fn cache_bytes_per_token(&self) -> (usize, usize) {
+        let mut full = 0;
+        let mut windowed = 0;
+        for layer in &self.caches {
+            let bytes = 2 * 2 * layer.n_kv_heads * layer.head_dim;
+            match layer.window {
+                None => full += bytes,
+                Some(_) => windowed += bytes,
+            }
+        }
+        (full, windowed)
+    }
+
+    /// The weight behind `id`.
+    pub fn weight(&self, id: WeightId) -> &Weight {
+        &self.weights[id.0 as usize]
+    }
+
+    /// The buffer behind `id`.
+    pub fn buffer(&self, id: BufferId) -> &Buffer {
+        &self.buffers[id.0 as usize]
+    }
+
+    /// The rotation behind `id`.
+    pub fn rope(&self, id: RopeId) -> &Rope {
+        &self.ropes[id.0 as usize]
+    }
+
+    /// The cache layer behind `id`.
+    pub fn cache(&self, id: CacheId) -> &CacheLayer {
+        &self.caches[id.0 as usize]
+    }
+}

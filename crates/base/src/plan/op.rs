@@ -1,0 +1,261 @@
+//! The operations of a Plan. Each one's meaning is its scalar version in [`crate::reference`].
+
+use super::{BufferId, CacheId, RopeId, WeightId};
+
+/// How rows are normalized.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum NormKind {
+    /// `x / sqrt(mean(x^2) + eps) * weight`.
+    Rms {
+        /// Added to the mean square.
+        eps: f32,
+    },
+    /// `(x - mean) / sqrt(var + eps) * weight + bias`.
+    Layer {
+        /// Added to the variance.
+        eps: f32,
+    },
+}
+
+/// The nonlinearity of a feed-forward gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// The tanh approximation of GELU.
+    GeluTanh,
+    /// GELU by the error function.
+    Gelu,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+/// Which two values of a head rotate together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopeStyle {
+    /// `(x[2i], x[2i + 1])`: Llama files in GGUF.
+    Interleaved,
+    /// `(x[i], x[i + n_rot / 2])`: NeoX, Qwen2, Gemma, Phi-3.
+    Halves,
+}
+
+/// A per-head RMS norm with its own weight (QK norm).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HeadNorm {
+    /// `(head_dim)` weight.
+    pub weight: WeightId,
+    /// Added to the mean square.
+    pub eps: f32,
+}
+
+/// One output of a [`Op::Linear`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinearPart {
+    /// `(n_out, n_in)`.
+    pub weight: WeightId,
+    /// `(n_out)`, added to every row.
+    pub bias: Option<WeightId>,
+    /// `(rows, n_out)`.
+    pub out: BufferId,
+}
+
+/// One operation. Buffers named `x` are read; `out` is written and nothing else.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// `out[r] = table[token[r]] * scale`.
+    Embed {
+        /// `(n_vocab, width)`.
+        table: WeightId,
+        /// Factor on every value.
+        scale: f32,
+        /// `(rows, width)`.
+        out: BufferId,
+    },
+    /// Normalizes each row, or each `head_dim` slice of each row.
+    Norm {
+        /// Input.
+        x: BufferId,
+        /// Kind and epsilon.
+        kind: NormKind,
+        /// `(width)` or `(head_dim)`; `None` multiplies by one.
+        weight: Option<WeightId>,
+        /// Same length as `weight`.
+        bias: Option<WeightId>,
+        /// `Some(d)`: every run of `d` values is normalized on its own.
+        head_dim: Option<usize>,
+        /// Output, as wide as `x`.
+        out: BufferId,
+    },
+    /// `part.out = x W^T + bias (+ residual)` for each part. Models emit one part and no residual; fusing gathers the
+    /// linears that share an input, and folds a following addition in.
+    Linear {
+        /// `(rows, n_in)`.
+        x: BufferId,
+        /// Outputs.
+        parts: Vec<LinearPart>,
+        /// Added to the only part's output.
+        residual: Option<BufferId>,
+    },
+    /// Fused form of a gate, an up projection and their [`Op::Glu`]: `out = act(x Wg^T) * (x Wu^T)`.
+    GatedLinear {
+        /// `(rows, n_in)`.
+        x: BufferId,
+        /// `(n_ff, n_in)`.
+        gate: WeightId,
+        /// `(n_ff, n_in)`.
+        up: WeightId,
+        /// On the gate.
+        act: Activation,
+        /// `(rows, n_ff)`.
+        out: BufferId,
+    },
+    /// Rotates each head by its row's position.
+    Rope {
+        /// `(rows, n_heads * head_dim)`.
+        x: BufferId,
+        /// Angles.
+        rope: RopeId,
+        /// Values per head.
+        head_dim: usize,
+        /// As wide as `x`.
+        out: BufferId,
+    },
+    /// Appends `k`, `v` to the cache, then `out[h] = softmax(scale * q[h] k^T + mask) v`, heads grouped by key-value head.
+    ///
+    /// The mask lets a row see its own sequence up to its own position, and within the cache's window.
+    Attend {
+        /// `(rows, n_heads * head_dim)`.
+        q: BufferId,
+        /// `(rows, n_kv_heads * head_dim)`.
+        k: BufferId,
+        /// `(rows, n_kv_heads * head_dim)`.
+        v: BufferId,
+        /// The layer's cache.
+        cache: CacheId,
+        /// Query heads.
+        n_heads: usize,
+        /// Factor on the scores, usually `1 / sqrt(head_dim)`.
+        scale: f32,
+        /// `Some(c)`: scores become `c * tanh(score / c)`.
+        softcap: Option<f32>,
+        /// Fused: applied to `q` before the rotation.
+        q_norm: Option<HeadNorm>,
+        /// Fused: applied to `k` before the rotation.
+        k_norm: Option<HeadNorm>,
+        /// Fused: applied to `q` and `k`.
+        rope: Option<RopeId>,
+        /// `(rows, n_heads * head_dim)`.
+        out: BufferId,
+    },
+    /// `out = act(gate) * up`.
+    Glu {
+        /// `(rows, width)`.
+        gate: BufferId,
+        /// `(rows, width)`.
+        up: BufferId,
+        /// On the gate.
+        act: Activation,
+        /// `(rows, width)`.
+        out: BufferId,
+    },
+    /// `out = x + y`.
+    Add {
+        /// `(rows, width)`.
+        x: BufferId,
+        /// `(rows, width)`.
+        y: BufferId,
+        /// `(rows, width)`.
+        out: BufferId,
+    },
+    /// Keeps only the rows whose outputs are wanted: `out[i] = x[outputs[i]]`.
+    Select {
+        /// `(rows, width)`.
+        x: BufferId,
+        /// `(outputs, width)`.
+        out: BufferId,
+    },
+    /// The last operation: `logits = softcap(scale * x W^T)`, written to the caller's memory.
+    Logits {
+        /// `(outputs, width)`.
+        x: BufferId,
+        /// `(n_vocab, width)`.
+        weight: WeightId,
+        /// Factor on the logits.
+        scale: f32,
+        /// `Some(c)`: `c * tanh(logit / c)`.
+        softcap: Option<f32>,
+    },
+}
+
+impl Op {
+    /// The buffers that the operation reads.
+    pub fn reads(&self) -> Vec<BufferId> {
+        match self {
+            Op::Embed { .. } => vec![],
+            Op::Norm { x, .. }
+            | Op::GatedLinear { x, .. }
+            | Op::Rope { x, .. }
+            | Op::Select { x, .. }
+            | Op::Logits { x, .. } => vec![*x],
+            Op::Linear { x, residual, .. } => std::iter::once(*x).chain(*residual).collect(),
+            Op::Attend { q, k, v, .. } => vec![*q, *k, *v],
+            Op::Glu { gate, up, .. } => vec![*gate, *up],
+            Op::Add { x, y, .. } => vec![*x, *y],
+        }
+    }
+
+    /// The buffers that the operation writes.
+    pub fn writes(&self) -> Vec<BufferId> {
+        match self {
+            Op::Logits { .. } => vec![],
+            Op::Linear { parts, .. } => parts.iter().map(|part| part.out).collect(),
+            Op::Embed { out, .. }
+            | Op::Norm { out, .. }
+            | Op::GatedLinear { out, .. }
+            | Op::Rope { out, .. }
+            | Op::Attend { out, .. }
+            | Op::Glu { out, .. }
+            | Op::Add { out, .. }
+            | Op::Select { out, .. } => vec![*out],
+        }
+    }
+
+    /// Whether each output row depends on the same input row alone.
+    pub fn is_row_wise(&self) -> bool {
+        !matches!(
+            self,
+            Op::Embed { .. } | Op::Attend { .. } | Op::Select { .. } | Op::Logits { .. } | Op::Rope { .. }
+        )
+    }
+
+    /// Replaces each buffer that the operation reads.
+    pub fn map_reads(&mut self, mut f: impl FnMut(BufferId) -> BufferId) {
+        match self {
+            Op::Embed { .. } => {}
+            Op::Norm { x, .. }
+            | Op::GatedLinear { x, .. }
+            | Op::Rope { x, .. }
+            | Op::Select { x, .. }
+            | Op::Logits { x, .. } => *x = f(*x),
+            Op::Linear { x, residual, .. } => {
+                *x = f(*x);
+                if let Some(residual) = residual {
+                    *residual = f(*residual);
+                }
+            }
+            Op::Attend { q, k, v, .. } => {
+                *q = f(*q);
+                *k = f(*k);
+                *v = f(*v);
+            }
+            Op::Glu { gate, up, .. } => {
+                *gate = f(*gate);
+                *up = f(*up);
+            }
+            Op::Add { x, y, .. } => {
+                *x = f(*x);
+                *y = f(*y);
+            }
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Executes a Plan one operation at a time, with f32 caches and no reuse of anything.
+
+use std::collections::HashMap;
+
+use super::ops;
+use crate::quant::{decode_row, dot_row, quantize_activations};
+use crate::{
+    Backend, BackendError, Batch, BufferId, Executor, ExecutorLimits, HeadNorm, NormKind, Op, PAGE_TOKENS,
+    Plan, Rope, Weight, WeightId,
+};
+
+/// The scalar backend.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReferenceBackend {
+    /// Round the input of every linear with quantized weights to 8-bit groups first, as the fast kernels do.
+    pub quantize_activations: bool,
+}
+
+impl Backend for ReferenceBackend {
+    fn describe(&self) -> String {
+        "reference (scalar)".to_owned()
+    }
+
+    fn load(&self, plan: Plan, limits: ExecutorLimits) -> Result<Box<dyn Executor>, BackendError> {
+        let mut group_of_layer = vec![0; plan.caches.len()];
+        for (group, members) in plan.cache_groups().iter().enumerate() {
+            for layer in &members.layers {
+                group_of_layer[layer.0 as usize] = group;
+            }
+        }
+        Ok(Box::new(ReferenceExecutor {
+            plan,
+            limits,
+            backend: *self,
+            group_of_layer,
+            cache: HashMap::new(),
+        }))
+    }
+}
+
+type CacheKey = (usize, u32, usize);
+
+struct ReferenceExecutor {
+    plan: Plan,
+    limits: ExecutorLimits,
+    backend: ReferenceBackend,
+    group_of_layer: Vec<usize>,
+    /// (layer, page, token in page) -> its keys and values, all heads.
+    cache: HashMap<CacheKey, (Vec<f32>, Vec<f32>)>,
+}
+
+fn vector(weight: &Weight) -> Vec<f32> {
+    let mut out = vec![0.0; weight.n_rows * weight.n_cols];
+    decode_row(weight.dtype, &weight.data, &mut out);
+    out
+}
+
+impl ReferenceExecutor {
+    fn linear(&self, x: &[Vec<f32>], id: WeightId, bias: Option<WeightId>) -> Vec<Vec<f32>> {
+        let weight = self.plan.weight(id);
+        let row_bytes = weight.data.len() / weight.n_rows;
+        let bias = bias.map(|id| vector(self.plan.weight(id)));
+        x.iter()
+            .map(|x| {
+                let rounded = (self.backend.quantize_activations && weight.dtype.is_quantized()).then(|| {
+                    let (mut q, mut d) = (vec![0i8; x.len()], vec![0f32; x.len() / 32]);
+                    let mut sum = d.clone();
+                    quantize_activations(x, &mut q, &mut d, &mut sum);
+                    q.iter().enumerate().map(|(i, &q)| f32::from(q) * d[i / 32]).collect::<Vec<f32>>()
+                });
+                let x = rounded.as_deref().unwrap_or(x);
+                (0..weight.n_rows)
+                    .map(|row| {
+                        let bytes = &weight.data[row * row_bytes..(row + 1) * row_bytes];
+                        dot_row(weight.dtype, bytes, x) + bias.as_ref().map_or(0.0, |bias| bias[row])
+                    })
+                    .collect()
+            })
+            .collect()
+    }
+
+    fn prepare_heads(
+        &self,
+        x: &[f32],
+        head_dim: usize,
+        norm: Option<HeadNorm>,
+        rope: Option<(&Rope, usize)>,
+    ) -> Vec<f32> {
+        let mut out = x.to_vec();
+        for head in out.chunks_exact_mut(head_dim) {
+            if let Some(norm) = norm {
+                let input = head.to_vec();
+                ops::norm(
+                    NormKind::Rms { eps: norm.eps },
+                    &input,
+                    Some(&vector(self.plan.weight(norm.weight))),
+                    None,
+                    head,
+                );
+            }
+            if let Some((rope, position)) = rope {
+                ops::rope(rope, position, head);
+            }
+        }
+        out
+    }
+}
+
+impl Executor for ReferenceExecutor {
+    fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32]) -> Result<(), BackendError> {
+        if batch.tokens.len() > self.limits.max_rows || batch.outputs.len() > self.limits.max_outputs {
+            return Err(BackendError::InvalidBatch(
+                "more rows or outputs than the executor was loaded for".to_owned(),
+            ));
+        }
+        let mut position = vec![0usize; batch.tokens.len()];
+        for segment in batch.segments {
+            for (i, row) in segment.rows.clone().enumerate() {
+                position[row] = segment.first_position + i;
+            }
+        }
+        let mut values: HashMap<BufferId, Vec<Vec<f32>>> = HashMap::new();
+        let ops = self.plan.ops.clone();
+        for op in &ops {
+            match op {
+                Op::Embed { table, scale, out } => {
+                    let weight = self.plan.weight(*table);
+                    let row_bytes = weight.data.len() / weight.n_rows;
+                    let rows = batch.tokens.iter().map(|&token| {
+                        let at = token as usize * row_bytes;
+                        let mut row = vec![0.0; weight.n_cols];
+                        decode_row(weight.dtype, &weight.data[at..at + row_bytes], &mut row);
+                        row.iter_mut().for_each(|v| *v *= scale);
+                        row
+                    });
+                    values.insert(*out, rows.collect());
+                }
+                Op::Norm { x, kind, weight, bias, head_dim, out } => {
+                    let weight = weight.map(|id| vector(self.plan.weight(id)));
+                    let bias = bias.map(|id| vector(self.plan.weight(id)));
+                    let rows = values[x].iter().map(|x| {
+                        let mut row = vec![0.0; x.len()];
+                        let span = head_dim.unwrap_or(x.len());
+                        for (x, out) in x.chunks_exact(span).zip(row.chunks_exact_mut(span)) {
+                            ops::norm(*kind, x, weight.as_deref(), bias.as_deref(), out);
+                        }
+                        row
+                    });
+                    let rows = rows.collect();
+                    values.insert(*out, rows);
+                }
+                Op::Linear { x, parts, residual } => {
+                    for part in parts {
+                        let mut rows = self.linear(&values[x], part.weight, part.bias);
+                        if let Some(residual) = residual {
+                            for (row, residual) in rows.iter_mut().zip(&values[residual]) {
+                                row.iter_mut().zip(residual).for_each(|(a, b)| *a += b);
+                            }
+                        }
+                        values.insert(part.out, rows);
+                    }
+                }
+                Op::GatedLinear { x, gate, up, act, out } => {
+                    let gate = self.linear(&values[x], *gate, None);
+                    let up = self.linear(&values[x], *up, None);
+                    values.insert(*out, glu(&gate, &up, *act));
+                }
+                Op::Glu { gate, up, act, out } => {
+                    let rows = glu(&values[gate], &values[up], *act);
+                    values.insert(*out, rows);
+                }
+                Op::Rope { x, rope, head_dim, out } => {
+                    let rope = self.plan.rope(*rope);
+                    let rows = values[x].iter().zip(&position);
+                    let rows =
+                        rows.map(|(x, &p)| self.prepare_heads(x, *head_dim, None, Some((rope, p)))).collect();
+                    values.insert(*out, rows);
+                }
+                Op::Attend { q, k, v, cache, n_heads, scale, softcap, q_norm, k_norm, rope, out } => {
+                    let layer = self.plan.cache(*cache).clone();
+                    let group = self.group_of_layer[cache.0 as usize];
+                    let dim = layer.head_dim;
+                    let mut rows = vec![vec![0.0; n_heads * dim]; batch.tokens.len()];
+                    for segment in batch.segments {
+                        let pages = segment.pages[group];
+                        let key = |p: usize| (cache.0 as usize, pages[p / PAGE_TOKENS], p % PAGE_TOKENS);
+                        for row in segment.rows.clone() {
+                            let rope = rope.map(|id| (self.plan.rope(id), position[row]));
+                            let k = self.prepare_heads(&values[k][row], dim, *k_norm, rope);
+                            self.cache.insert(key(position[row]), (k, values[v][row].clone()));
+                        }
+                        for row in segment.rows.clone() {
+                            let rope = rope.map(|id| (self.plan.rope(id), position[row]));
+                            let q = self.prepare_heads(&values[q][row], dim, *q_norm, rope);
+                            let first =
+                                layer.window.map_or(0, |window| (position[row] + 1).saturating_sub(window));
+                            let seen: Vec<_> =
+                                (first..=position[row]).map(|p| &self.cache[&key(p)]).collect();
+                            for head in 0..*n_heads {
+                                let kv = head / (n_heads / layer.n_kv_heads) * dim;
+                                let keys: Vec<&[f32]> = seen.iter().map(|(k, _)| &k[kv..kv + dim]).collect();
+                                let vals: Vec<&[f32]> = seen.iter().map(|(_, v)| &v[kv..kv + dim]).collect();
+                                let span = head * dim..(head + 1) * dim;
+                                ops::attend(
+                                    &q[span.clone()],
+                                    &keys,
+                                    &vals,
+                                    *scale,
+                                    *softcap,
+                                    &mut rows[row][span],
+                                );
+                            }
+                        }
+                    }
+                    values.insert(*out, rows);
+                }
+                Op::Add { x, y, out } => {
+                    let rows = values[x].iter().zip(&values[y]);
+                    let rows = rows.map(|(x, y)| x.iter().zip(y).map(|(a, b)| a + b).collect()).collect();
+                    values.insert(*out, rows);
+                }
+                Op::Select { x, out } => {
+                    let rows = batch.outputs.iter().map(|&row| values[x][row].clone()).collect();
+                    values.insert(*out, rows);
+                }
+                Op::Logits { x, weight, scale, softcap } => {
+                    let rows = self.linear(&values[x], *weight, None);
+                    for (row, out) in rows.iter().zip(logits.chunks_exact_mut(self.plan.n_vocab)) {
+                        for (logit, out) in row.iter().zip(out) {
+                            *out = softcap.map_or(logit * scale, |cap| ops::softcap(cap, logit * scale));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_page(&mut self, group: usize, from: u32, to: u32, n_tokens: usize) {
+        for layer in (0..self.plan.caches.len()).filter(|&layer| self.group_of_layer[layer] == group) {
+            for token in 0..n_tokens {
+                if let Some(entry) = self.cache.get(&(layer, from, token)).cloned() {
+                    self.cache.insert((layer, to, token), entry);
+                }
+            }
+        }
+    }
+
+    fn memory(&self) -> usize {
+        self.cache.values().map(|(k, v)| 4 * (k.len() + v.len())).sum()
+    }
+}
+
+fn glu(gate: &[Vec<f32>], up: &[Vec<f32>], act: crate::Activation) -> Vec<Vec<f32>> {
+    gate.iter()
+        .zip(up)
+        .map(|(gate, up)| gate.iter().zip(up).map(|(&g, &u)| ops::activation(act, g) * u).collect())
+        .collect()
+}

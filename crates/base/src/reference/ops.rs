@@ -1,0 +1,138 @@
+//! What each operation means, one plain function each. Inputs are whole rows in f32; sums run in f64 so that the truth
+//! does not depend on an order.
+
+use crate::{Activation, NormKind, Rope, RopeStyle};
+
+/// Normalizes `x` into `out`; both are one row, or one head of it.
+pub fn norm(kind: NormKind, x: &[f32], weight: Option<&[f32]>, bias: Option<&[f32]>, out: &mut [f32]) {
+    let n = x.len() as f64;
+    let (mean, factor) = match kind {
+        NormKind::Rms { eps } => {
+            let mean_square = x.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>() / n;
+            (0.0, 1.0 / (mean_square + f64::from(eps)).sqrt())
+        }
+        NormKind::Layer { eps } => {
+            let mean = x.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+            let variance = x.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
+            (mean, 1.0 / (variance + f64::from(eps)).sqrt())
+        }
+    };
+    for (i, (out, &v)) in out.iter_mut().zip(x).enumerate() {
+        let scaled = (f64::from(v) - mean) * factor * weight.map_or(1.0, |w| f64::from(w[i]));
+        *out = (scaled + bias.map_or(0.0, |b| f64::from(b[i]))) as f32;
+    }
+}
+
+/// Rotates one head in place for `position`.
+pub fn rope(rope: &Rope, position: usize, head: &mut [f32]) {
+    let n_pairs = rope.inv_freq.len();
+    for (i, &inv_freq) in rope.inv_freq.iter().enumerate() {
+        let (a, b) = match rope.style {
+            RopeStyle::Interleaved => (2 * i, 2 * i + 1),
+            RopeStyle::Halves => (i, i + n_pairs),
+        };
+        let angle = position as f64 * f64::from(inv_freq);
+        let (sin, cos) = angle.sin_cos();
+        let (sin, cos) = (sin * f64::from(rope.magnitude), cos * f64::from(rope.magnitude));
+        let (x, y) = (f64::from(head[a]), f64::from(head[b]));
+        head[a] = (x * cos - y * sin) as f32;
+        head[b] = (x * sin + y * cos) as f32;
+    }
+}
+
+/// The activation's value at `x`.
+pub fn activation(act: Activation, x: f32) -> f32 {
+    let x = f64::from(x);
+    let y = match act {
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::GeluTanh => {
+            const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
+            0.5 * x * (1.0 + (SQRT_2_OVER_PI * (x + 0.044715 * x * x * x)).tanh())
+        }
+        Activation::Gelu => 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)),
+        Activation::Relu => x.max(0.0),
+    };
+    y as f32
+}
+
+/// `c * tanh(x / c)`.
+pub fn softcap(cap: f32, x: f32) -> f32 {
+    (f64::from(cap) * (f64::from(x) / f64::from(cap)).tanh()) as f32
+}
+
+/// Attention of one query head over the visible keys and values, oldest first: `(n, head_dim)` each.
+pub fn attend(q: &[f32], keys: &[&[f32]], values: &[&[f32]], scale: f32, cap: Option<f32>, out: &mut [f32]) {
+    let scores: Vec<f64> = keys
+        .iter()
+        .map(|key| {
+            let dot: f64 = q.iter().zip(*key).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+            let score = dot * f64::from(scale);
+            cap.map_or(score, |cap| f64::from(softcap(cap, score as f32)))
+        })
+        .collect();
+    let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = scores.iter().map(|score| (score - max).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    for (d, out) in out.iter_mut().enumerate() {
+        let sum: f64 = weights.iter().zip(values).map(|(weight, value)| weight * f64::from(value[d])).sum();
+        *out = (sum / total) as f32;
+    }
+}
+
+/// The error function, to about 1e-16: its Maclaurin series near zero, a continued fraction of erfc beyond.
+fn erf(x: f64) -> f64 {
+    let a = x.abs();
+    let y = if a < 2.5 {
+        let mut term = a;
+        let mut sum = a;
+        for n in 1..80 {
+            term *= -a * a / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * std::f64::consts::FRAC_2_SQRT_PI
+    } else {
+        let mut fraction = 0.0;
+        for n in (1..60).rev() {
+            fraction = f64::from(n) / 2.0 / (a + fraction);
+        }
+        1.0 - (-a * a).exp() / (std::f64::consts::PI.sqrt() * (a + fraction))
+    };
+    y.copysign(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn activations_match_published_values() {
+        // torch.nn.functional.{silu,gelu,gelu(approximate="tanh")} in float64.
+        let table = [
+            (Activation::Silu, 1.0, 0.731_058_6),
+            (Activation::Silu, -2.0, -0.238_405_84),
+            (Activation::Gelu, 1.0, 0.841_344_75),
+            (Activation::Gelu, -3.0, -0.004_049_694),
+            (Activation::Gelu, 5.0, 4.999_998_6),
+            (Activation::GeluTanh, 1.0, 0.841_192),
+            (Activation::GeluTanh, -2.0, -0.045_402_3),
+            (Activation::Relu, -1.0, 0.0),
+        ];
+        for (act, x, expected) in table {
+            let got = activation(act, x);
+            assert!((got - expected).abs() < 1e-6, "{act:?}({x}) = {got}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn rope_rotates_by_position_times_frequency() {
+        let table = |style| Rope { inv_freq: vec![1.0, 0.5], magnitude: 1.0, style };
+        let mut head = [1.0, 0.0, 0.0, 2.0];
+        rope(&table(RopeStyle::Interleaved), 3, &mut head);
+        let expected = [3f32.cos(), 3f32.sin(), -2.0 * 1.5f32.sin(), 2.0 * 1.5f32.cos()];
+        assert!(head.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{head:?}");
+        let mut head = [1.0, 0.0, 0.0, 2.0];
+        rope(&table(RopeStyle::Halves), 3, &mut head);
+        let expected = [3f32.cos(), -2.0 * 1.5f32.sin(), 3f32.sin(), 2.0 * 1.5f32.cos()];
+        assert!(head.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{head:?}");
+    }
+}
