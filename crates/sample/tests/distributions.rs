@@ -218,7 +218,7 @@ fn edges() {
         // Of equals the lowest ids stay.
         (SamplerConfig { top_k: 2, ..off() }, vec![1.0; 100], vec![0, 1]),
         (SamplerConfig { top_k: 1, ..off() }, vec![-0.0, 0.0], vec![0]),
-        (SamplerConfig { top_p: 0.5, ..off() }, vec![1.0; 300], (0..150).collect()),
+        (SamplerConfig { top_p: 0.5, ..off() }, vec![1.0; 3000], (0..1500).collect()),
         (SamplerConfig { min_p: 1.0, ..off() }, vec![1.0, 2.0, 2.0, 0.0], vec![1, 2]),
         (greedy(), vec![1.0, 2.0, 2.0, 0.0], vec![1]),
         (greedy(), vec![-0.0, 0.0], vec![0]),
