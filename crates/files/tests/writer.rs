@@ -89,7 +89,8 @@ fn a_broken_contract_is_refused_and_leaves_nothing() {
 #[test]
 fn an_impossible_head_is_refused() {
     let long = "n".repeat(64);
-    let cases: [(&dyn Fn(&mut GgufWriter), &str); 8] = [
+    type Change<'a> = &'a dyn Fn(&mut GgufWriter);
+    let cases: [(Change<'_>, &str); 8] = [
         (&|w| w.declare("a", DType::F32, &[1]), "the name is declared twice"),
         (&|w| w.declare("c", DType::Q4_K, &[4, 100]), "rows of a multiple of 256 values"),
         (&|w| w.declare("c", DType::F32, &[0]), "each from 1 up"),
