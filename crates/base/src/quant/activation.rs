@@ -9,7 +9,7 @@ pub const ACT_GROUP: usize = 32;
 
 /// Quantizes a row: per group of 32, `d = max|x| / 127`, `q = round_ties_even(x / d)` and `sum = d * Σ q`.
 ///
-/// A group of zeros (or so small that `d` underflows to zero) gets `d = 0` and `q = 0`. A group that holds a NaN
+/// A group of zeros, or one so small that `d` would be subnormal, gets `d = 0` and `q = 0`; `q` is never -128. A group that holds a NaN
 /// or an infinity gets `q = 0` and `d = sum = NaN`: it poisons every product that it enters instead of passing
 /// for zero.
 ///
@@ -27,9 +27,9 @@ pub fn quantize_activations(x: &[f32], q: &mut [i8], d: &mut [f32], sum: &mut [f
         // Adding 0 * x carries a NaN or an infinity into the maximum's place as a NaN, without a branch.
         let poison: f32 = x.iter().map(|x| 0.0 * x).sum();
         let amax = x.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
-        *d = amax / 127.0 + poison;
-        if *d > 0.0 {
-            let scale = *d;
+        let scale = amax / 127.0 + poison;
+        if scale >= f32::MIN_POSITIVE {
+            *d = scale;
             let mut total = 0_i32;
             for (q, x) in q.iter_mut().zip(x) {
                 *q = (x / scale).round_ties_even() as i8;
@@ -38,6 +38,7 @@ pub fn quantize_activations(x: &[f32], q: &mut [i8], d: &mut [f32], sum: &mut [f
             *sum = scale * total as f32;
         } else {
             q.fill(0);
+            *d = 0.0 * scale;
             *sum = *d;
         }
     }

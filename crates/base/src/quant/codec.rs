@@ -2,6 +2,7 @@
 //! every format shares. The loops are generic over the block's sizes, so each format is compiled with fixed
 //! array lengths and dispatch happens once per row, never per value.
 
+use super::fit;
 use half::f16;
 
 /// One format's entry in the dispatch table. Lengths are checked by the callers in [`super`].
@@ -56,7 +57,8 @@ pub(super) fn encode_blocks<const B: usize, const L: usize>(
     let importance = importance.map(|importance| importance.as_chunks::<L>().0);
     for (i, (x, block)) in values.as_chunks::<L>().0.iter().zip(out.as_chunks_mut::<B>().0).enumerate() {
         if x.iter().all(|x| x.is_finite()) {
-            encode(x, importance.map(|importance| &importance[i]), block);
+            let importance = importance.map(|importance| &importance[i]);
+            encode(x, importance.filter(|importance| fit::usable(*importance)), block);
         } else {
             block.fill(0);
             put_f16(block, scale_at, f32::NAN);

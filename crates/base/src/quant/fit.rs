@@ -11,6 +11,9 @@
 
 use half::f16;
 
+/// Rounds of alternation in a super-block; later ones no longer lower the error measurably.
+const ROUNDS: usize = 4;
+
 /// Rounds to the nearest integer, ties to even, for magnitudes below 2^22: exact, and unlike a library call
 /// it compiles to two vector additions on every target.
 #[inline(always)]
@@ -40,21 +43,29 @@ pub(super) fn range(x: &[f32]) -> (f32, f32) {
     x.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(min, max), x| (min.min(*x), max.max(*x)))
 }
 
+/// Whether importance weights can steer the fit of a block: something counts, and the sum is finite.
+pub(super) fn usable(importance: &[f32]) -> bool {
+    let total: f32 = importance.iter().copied().map(counted).sum();
+    total > 0.0 && total.is_finite()
+}
+
+/// An importance weight as the fit takes it: what is negative or not finite counts as zero.
+fn counted(importance: f32) -> f32 {
+    if importance.is_finite() { importance.max(0.0) } else { 0.0 }
+}
+
 /// Weights of the squared errors in a block: `importance·√(2·mean(x²) + x²)`, or `√mean(x²) + |x|` without
 /// importance (the field's choice: large weights tend to meet large activations).
 pub(super) fn weights<const L: usize>(x: &[f32; L], importance: Option<&[f32; L]>) -> [f32; L] {
     let mean = x.iter().map(|x| x * x).sum::<f32>() / L as f32;
-    if let Some(importance) = importance {
-        let clean = importance.map(|i| if i.is_finite() { i.max(0.0) } else { 0.0 });
-        let total: f32 = clean.iter().sum();
-        if total > 0.0 && total.is_finite() {
-            // The floor keeps a group of unused columns solvable without drawing precision from the others.
-            let floor = total / L as f32 * 1e-6;
-            return std::array::from_fn(|i| clean[i].max(floor) * (2.0 * mean + x[i] * x[i]).sqrt());
-        }
-    }
-    let rms = mean.sqrt();
-    x.map(|x| rms + x.abs())
+    let Some(importance) = importance else {
+        let rms = mean.sqrt();
+        return x.map(|x| rms + x.abs());
+    };
+    let importance = importance.map(counted);
+    // The floor keeps a group of unused columns solvable without drawing precision from the others.
+    let floor = importance.iter().sum::<f32>() / L as f32 * 1e-6;
+    std::array::from_fn(|i| importance[i].max(floor) * (2.0 * mean + x[i] * x[i]).sqrt())
 }
 
 /// Sums `f(i)` over `0..N` in eight lanes, which lets the compiler use vectors.
@@ -294,9 +305,6 @@ pub(super) fn scaled_min<const N: usize, const G: usize>(
     }
     best
 }
-
-/// Rounds of alternation in a super-block; later ones no longer lower the error measurably.
-const ROUNDS: usize = 4;
 
 /// The levels of `x` in a group with scale `s` and minimum `m`, shifted by `offset` to start at zero.
 pub(super) fn indices<const N: usize>(

@@ -25,3 +25,31 @@ pub fn pack(scales: &[u8; 8], mins: &[u8; 8]) -> [u8; 12] {
     }
     packed
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unpack_reads_the_bits_that_the_layout_names() {
+        // Each value's six bits in turn, with the byte and bit of each, from the layout in the header.
+        let at = |j: usize, min: bool, bit: usize| match (j < 4, bit < 4) {
+            (true, _) => (j + 4 * usize::from(min), bit),
+            (false, true) => (j + 4, bit + 4 * usize::from(min)),
+            (false, false) => (j - 4 + 4 * usize::from(min), bit + 2),
+        };
+        for j in 0..8 {
+            for bit in 0..6 {
+                for min in [false, true] {
+                    let (byte, shift) = at(j, min, bit);
+                    let mut packed = [0; 12];
+                    packed[byte] = 1 << shift;
+                    let mut expected = ([0; 8], [0; 8]);
+                    (if min { &mut expected.1 } else { &mut expected.0 })[j] = 1 << bit;
+                    assert_eq!(unpack(&packed), expected, "group {j} bit {bit} min {min}");
+                    assert_eq!(pack(&expected.0, &expected.1), packed, "group {j} bit {bit} min {min}");
+                }
+            }
+        }
+    }
+}

@@ -91,7 +91,8 @@ pub fn dot_row(dtype: DType, bytes: &[u8], x: &[f32]) -> f32 {
 }
 
 /// The largest `|x - decode(encode(x))|` of a block encoded without importance weights, relative to the largest
-/// magnitude in that block. Each format's file says where its number comes from.
+/// magnitude in that block, where that magnitude lies between 2^-6 and 2^10 (far outside, the `f16` scales lose
+/// digits or overflow). Each format's file says where its number comes from.
 pub fn error_bound(dtype: DType) -> f32 {
     codec(dtype).error_bound
 }

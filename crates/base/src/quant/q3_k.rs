@@ -19,12 +19,13 @@ const QS_AT: usize = 32;
 const SCALES_AT: usize = 96;
 const D_AT: usize = 108;
 
-/// Error bound: TBD
+/// Error bound: a step and a quarter of `max / 4`. Even spacing would promise one (the grid ends a step short on one
+/// side); the rest is room for the fit and for the rounding of scales.
 pub(super) const CODEC: Codec = Codec {
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     dot: |bytes, x| dot_blocks(bytes, x, decode),
     encode: |x, importance, out| encode_blocks(x, importance, out, D_AT, encode),
-    error_bound: 0.0,
+    error_bound: 1.25 / 4.0,
 };
 
 /// Decodes one block.

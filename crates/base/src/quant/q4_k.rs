@@ -19,12 +19,13 @@ const DMIN_AT: usize = 2;
 const SCALES_AT: usize = 4;
 const QS_AT: usize = 16;
 
-/// Error bound: TBD
+/// Error bound: one and a half steps of the coarsest grid, `2·max / 15`. Even spacing would promise half a step; the
+/// rest is room for the fit, which may give up an extreme for the sake of the others, and the rounding of scales.
 pub(super) const CODEC: Codec = Codec {
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     dot: |bytes, x| dot_blocks(bytes, x, decode),
     encode: |x, importance, out| encode_blocks(x, importance, out, D_AT, encode),
-    error_bound: 0.0,
+    error_bound: 1.5 * 2.0 / 15.0,
 };
 
 /// Decodes one block.
