@@ -1,2 +1,83 @@
-//! Whit: models.
+//! Whit: models. One file per architecture: configuration keys and tensor names in, a [`Plan`](whit_base::Plan) out.
+//!
+//! A model file describes; it computes nothing and knows no backend. What it emits is the plain single-assignment form
+//! that training walks; [`whit_base::fuse`] makes the inference form of it.
+//!
+//! To add an architecture: write `<family>.rs` with a `build` function, and add a line to the list below.
 #![forbid(unsafe_code)]
+
+mod block;
+mod config;
+mod error;
+mod gemma3;
+mod info;
+mod llama;
+mod qwen2;
+mod rope;
+mod tensors;
+//VOCAB pub mod vocab;
+
+use whit_base::Plan;
+use whit_files::Gguf;
+
+pub use error::ModelError;
+pub use info::{FormatShare, ModelInfo};
+
+use config::Config;
+use tensors::Tensors;
+
+/// A model, described: what it is, and what it computes.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Facts for people and for planning memory.
+    pub info: ModelInfo,
+    /// The computation, unfused.
+    pub plan: Plan,
+}
+
+type Build = fn(&Config<'_>, &mut Tensors<'_>) -> Result<Plan, ModelError>;
+
+macro_rules! architectures {
+    ($($name:literal => $module:ident),* $(,)?) => {
+        /// The values of `general.architecture` that are supported.
+        pub const ARCHITECTURES: &[&str] = &[$($name),*];
+
+        fn build_function(architecture: &str) -> Option<Build> {
+            match architecture {
+                $($name => Some($module::build),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+architectures! {
+    "llama" => llama,
+    "qwen2" => qwen2,
+    "gemma3" => gemma3,
+}
+
+/// The facts about the model in `gguf`, without building its plan.
+///
+/// # Errors
+/// An architecture that is not supported, and keys that are missing or make no sense.
+pub fn describe(gguf: &Gguf) -> Result<ModelInfo, ModelError> {
+    let config = Config::new(gguf)?;
+    build_function(config.architecture()).ok_or_else(|| config.unknown_architecture())?;
+    ModelInfo::read(&config)
+}
+
+/// Builds the plan of the model in `gguf` for contexts of `n_ctx` tokens (some models rotate by other frequencies in
+/// long contexts). Weights are shared with the file; norms and biases are checked to be finite.
+///
+/// # Errors
+/// As for [`describe`], and tensors that are missing, left over, of the wrong shape, or hold NaN or infinity.
+pub fn build(gguf: &Gguf, n_ctx: usize) -> Result<Model, ModelError> {
+    let config = Config::new(gguf)?.with_context(n_ctx);
+    let build = build_function(config.architecture()).ok_or_else(|| config.unknown_architecture())?;
+    let info = ModelInfo::read(&config)?;
+    let mut tensors = Tensors::new(gguf);
+    let plan = build(&config, &mut tensors)?;
+    tensors.check_all_used()?;
+    Ok(Model { info, plan })
+}

@@ -1,0 +1,193 @@
+//! Typed reading of an architecture's configuration keys, with limits that keep later arithmetic from overflowing.
+//!
+//! Key names follow the GGUF specification (ggml, `docs/gguf.md`): most begin with the architecture's name.
+
+use whit_files::{Gguf, Metadata, Value};
+
+use crate::{ARCHITECTURES, ModelError};
+
+/// The largest width, head count or layer count taken from a file. Products of two stay far from overflow.
+const MAX_SIZE: usize = 1 << 24;
+
+/// The configuration of a model.
+#[derive(Clone, Copy)]
+pub(crate) struct Config<'a> {
+    gguf: &'a Gguf,
+    architecture: &'a str,
+    n_ctx: Option<usize>,
+}
+
+/// What the attention of every layer has in common.
+pub(crate) struct Attention {
+    pub(crate) n_heads: usize,
+    /// Per layer.
+    pub(crate) n_kv_heads: Vec<usize>,
+    pub(crate) head_dim: usize,
+}
+
+impl<'a> Config<'a> {
+    pub(crate) fn new(gguf: &'a Gguf) -> Result<Config<'a>, ModelError> {
+        Ok(Config { gguf, architecture: gguf.metadata().str("general.architecture")?, n_ctx: None })
+    }
+
+    pub(crate) fn with_context(self, n_ctx: usize) -> Config<'a> {
+        Config { n_ctx: Some(n_ctx), ..self }
+    }
+
+    pub(crate) fn gguf(&self) -> &'a Gguf {
+        self.gguf
+    }
+
+    pub(crate) fn metadata(&self) -> &'a Metadata {
+        self.gguf.metadata()
+    }
+
+    pub(crate) fn architecture(&self) -> &'a str {
+        self.architecture
+    }
+
+    /// Tokens of the context that the plan is for; the trained length where none is given.
+    pub(crate) fn n_ctx(&self) -> Result<usize, ModelError> {
+        self.n_ctx.map_or_else(|| self.n_ctx_train(), Ok)
+    }
+
+    pub(crate) fn n_ctx_train(&self) -> Result<usize, ModelError> {
+        let n = self.metadata().usize(&self.key("context_length"))?;
+        if n == 0 { Err(self.bad("context_length", n, "at least 1")) } else { Ok(n) }
+    }
+
+    /// `<architecture>.<name>`.
+    pub(crate) fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.architecture)
+    }
+
+    pub(crate) fn bad(&self, name: &str, got: impl ToString, expected: impl Into<String>) -> ModelError {
+        ModelError::BadValue { key: self.key(name), got: got.to_string(), expected: expected.into() }
+    }
+
+    pub(crate) fn unsupported(&self, feature: impl Into<String>) -> ModelError {
+        ModelError::Unsupported { architecture: self.architecture.to_owned(), feature: feature.into() }
+    }
+
+    pub(crate) fn unknown_architecture(&self) -> ModelError {
+        ModelError::UnknownArchitecture {
+            architecture: self.architecture.to_owned(),
+            supported: ARCHITECTURES.join(", "),
+        }
+    }
+
+    fn sized(&self, name: &str, value: usize) -> Result<usize, ModelError> {
+        if (1..=MAX_SIZE).contains(&value) {
+            Ok(value)
+        } else {
+            Err(self.bad(name, value, format!("from 1 to {MAX_SIZE}")))
+        }
+    }
+
+    /// A width or count that must be there, from 1 to [`MAX_SIZE`].
+    pub(crate) fn size(&self, name: &str) -> Result<usize, ModelError> {
+        self.sized(name, self.metadata().usize(&self.key(name))?)
+    }
+
+    /// As [`size`](Self::size), where the key may be absent.
+    pub(crate) fn opt_size(&self, name: &str) -> Result<Option<usize>, ModelError> {
+        self.metadata().opt_usize(&self.key(name))?.map(|value| self.sized(name, value)).transpose()
+    }
+
+    pub(crate) fn opt_usize(&self, name: &str) -> Result<Option<usize>, ModelError> {
+        Ok(self.metadata().opt_usize(&self.key(name))?)
+    }
+
+    /// A finite float, or `None` when the key is absent.
+    pub(crate) fn opt_float(&self, name: &str) -> Result<Option<f32>, ModelError> {
+        match self.metadata().opt_f32(&self.key(name))? {
+            Some(value) if !value.is_finite() => Err(self.bad(name, value, "a finite number")),
+            value => Ok(value),
+        }
+    }
+
+    /// A finite float above zero, or `None` when the key is absent.
+    pub(crate) fn opt_positive(&self, name: &str) -> Result<Option<f32>, ModelError> {
+        match self.opt_float(name)? {
+            Some(value) if value <= 0.0 => Err(self.bad(name, value, "above 0")),
+            value => Ok(value),
+        }
+    }
+
+    /// A soft cap: 0 is what some converters write for none.
+    pub(crate) fn softcap(&self, name: &str) -> Result<Option<f32>, ModelError> {
+        Ok(self.opt_float(name)?.filter(|&cap| cap > 0.0))
+    }
+
+    pub(crate) fn rms_eps(&self) -> Result<f32, ModelError> {
+        let name = "attention.layer_norm_rms_epsilon";
+        let eps = self.opt_float(name)?.ok_or_else(|| self.metadata().missing(&self.key(name)))?;
+        if eps < 0.0 { Err(self.bad(name, eps, "0 or more")) } else { Ok(eps) }
+    }
+
+    pub(crate) fn n_embd(&self) -> Result<usize, ModelError> {
+        self.size("embedding_length")
+    }
+
+    /// Layers. No more than the file has tensors, so that a lying count costs nothing.
+    pub(crate) fn n_layers(&self) -> Result<usize, ModelError> {
+        let n = self.size("block_count")?;
+        let n_tensors = self.gguf.tensors().len();
+        if n > n_tensors {
+            return Err(self.bad("block_count", n, format!("at most {n_tensors}, the number of tensors")));
+        }
+        Ok(n)
+    }
+
+    /// A count that a file gives once, or once per layer.
+    pub(crate) fn per_layer(&self, name: &str, n_layers: usize) -> Result<Option<Vec<usize>>, ModelError> {
+        let key = self.key(name);
+        match self.metadata().get(&key) {
+            None => Ok(None),
+            Some(Value::Array(array)) => {
+                let expected = || format!("a whole number for each of the {n_layers} layers");
+                let integers = array.integers().filter(|values| values.len() == n_layers);
+                let integers = integers.ok_or_else(|| self.bad(name, Value::Array(array), expected()))?;
+                let count = |value: i64| {
+                    let value = usize::try_from(value).map_err(|_| self.bad(name, value, expected()))?;
+                    self.sized(name, value)
+                };
+                Ok(Some(integers.map(count).collect::<Result<_, _>>()?))
+            }
+            Some(_) => Ok(Some(vec![self.size(name)?; n_layers])),
+        }
+    }
+
+    /// Head counts and widths, checked to go together.
+    pub(crate) fn attention(&self) -> Result<Attention, ModelError> {
+        let n_layers = self.n_layers()?;
+        let n_embd = self.n_embd()?;
+        let heads = self.per_layer("attention.head_count", n_layers)?;
+        let heads = heads.ok_or_else(|| self.metadata().missing(&self.key("attention.head_count")))?;
+        let n_heads = heads.first().copied().unwrap_or(1);
+        if heads.iter().any(|&n| n != n_heads) {
+            return Err(self.unsupported("a different number of heads in each layer"));
+        }
+        let n_kv_heads = self.per_layer("attention.head_count_kv", n_layers)?.unwrap_or(heads);
+        if let Some(n) = n_kv_heads.iter().find(|&&n| !n_heads.is_multiple_of(n)) {
+            return Err(self.bad("attention.head_count_kv", n, format!("a divisor of the {n_heads} heads")));
+        }
+        let head_dim = match self.opt_size("attention.key_length")? {
+            Some(dim) => dim,
+            None if n_embd.is_multiple_of(n_heads) => n_embd / n_heads,
+            None => {
+                return Err(self.bad(
+                    "attention.head_count",
+                    n_heads,
+                    format!("a divisor of the width {n_embd}"),
+                ));
+            }
+        };
+        match self.opt_size("attention.value_length")? {
+            Some(dim) if dim != head_dim => {
+                Err(self.unsupported(format!("keys of {head_dim} and values of {dim} numbers per head")))
+            }
+            _ => Ok(Attention { n_heads, n_kv_heads, head_dim }),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Looking up weights by name, once each, and telling what was left over.
+
+use std::collections::HashSet;
+
+use whit_base::quant::decode_row;
+use whit_base::{PlanBuilder, PlanError, Weight, WeightId};
+use whit_files::{Gguf, TensorInfo};
+
+use crate::ModelError;
+
+/// Tensors that may stand in a file beside those that the architecture uses: tables that can be recomputed, and
+/// factors for another context length. (Names as in the converters of llama.cpp.)
+const IGNORED: &[&str] = &["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
+const IGNORED_ENDINGS: &[&str] = &[".attn_rot_embd", ".attn.rotary_emb.inv_freq", ".rope_freqs.weight"];
+
+const EMBEDDINGS: &str = "token_embd.weight";
+
+fn shape_error(info: &TensorInfo, what: &'static str, want: String) -> ModelError {
+    ModelError::Plan(PlanError::WeightShape {
+        tensor: info.name.to_string(),
+        got_rows: info.n_rows(),
+        got_cols: info.n_cols(),
+        what,
+        want,
+    })
+}
+
+/// The weights of a file, on their way into a plan.
+pub(crate) struct Tensors<'a> {
+    gguf: &'a Gguf,
+    architecture: &'a str,
+    used: HashSet<&'a str>,
+}
+
+impl<'a> Tensors<'a> {
+    pub(crate) fn new(gguf: &'a Gguf) -> Tensors<'a> {
+        let architecture = gguf.metadata().opt_str("general.architecture").ok().flatten().unwrap_or_default();
+        Tensors { gguf, architecture, used: HashSet::with_capacity(gguf.tensors().len()) }
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.gguf.tensor(name).is_some()
+    }
+
+    fn find(&mut self, name: &str) -> Result<&'a TensorInfo, ModelError> {
+        let info = self.gguf.tensor(name).ok_or_else(|| ModelError::MissingTensor {
+            tensor: name.to_owned(),
+            architecture: self.architecture.to_owned(),
+        })?;
+        self.used.insert(&info.name);
+        Ok(info)
+    }
+
+    fn weight(&self, info: &TensorInfo) -> Weight {
+        Weight {
+            name: info.name.to_string(),
+            dtype: info.dtype,
+            n_rows: info.n_rows(),
+            n_cols: info.n_cols(),
+            data: self.gguf.tensor_bytes(info),
+        }
+    }
+
+    /// A weight matrix. Its shape is checked by the operation that takes it.
+    pub(crate) fn matrix(&mut self, plan: &mut PlanBuilder, name: &str) -> Result<WeightId, ModelError> {
+        let info = self.find(name)?;
+        Ok(plan.weight(self.weight(info)))
+    }
+
+    /// The table of token embeddings, `(n_vocab, n_embd)`.
+    pub(crate) fn embeddings(
+        &mut self,
+        plan: &mut PlanBuilder,
+        n_embd: usize,
+    ) -> Result<WeightId, ModelError> {
+        let info = self.find(EMBEDDINGS)?;
+        if info.n_cols() != n_embd {
+            return Err(shape_error(info, "the embedding table", format!("{n_embd} columns")));
+        }
+        Ok(plan.weight(self.weight(info)))
+    }
+
+    /// The projection onto the vocabulary: `output.weight`, or the embeddings where the file has none.
+    pub(crate) fn output(
+        &mut self,
+        plan: &mut PlanBuilder,
+        embeddings: WeightId,
+    ) -> Result<WeightId, ModelError> {
+        if !self.has("output.weight") {
+            return Ok(embeddings);
+        }
+        let n_vocab = self.find(EMBEDDINGS)?.n_rows();
+        let info = self.find("output.weight")?;
+        if info.n_rows() != n_vocab {
+            return Err(shape_error(
+                info,
+                "the output projection",
+                format!("{n_vocab} rows, one per embedding"),
+            ));
+        }
+        Ok(plan.weight(self.weight(info)))
+    }
+
+    /// A norm or a bias: small, so that all of it is checked to be finite.
+    pub(crate) fn vector(&mut self, plan: &mut PlanBuilder, name: &str) -> Result<WeightId, ModelError> {
+        let info = self.find(name)?;
+        self.values(info)?;
+        Ok(plan.weight(self.weight(info)))
+    }
+
+    /// As [`vector`](Self::vector), where the tensor may be absent.
+    pub(crate) fn opt_vector(
+        &mut self,
+        plan: &mut PlanBuilder,
+        name: &str,
+    ) -> Result<Option<WeightId>, ModelError> {
+        if self.has(name) { self.vector(plan, name).map(Some) } else { Ok(None) }
+    }
+
+    /// The values of a small table, `None` where it is absent.
+    pub(crate) fn table(&mut self, name: &str) -> Result<Option<Vec<f32>>, ModelError> {
+        if !self.has(name) {
+            return Ok(None);
+        }
+        let info = self.find(name)?;
+        self.values(info).map(Some)
+    }
+
+    /// All values of a tensor, checked to be finite.
+    fn values(&self, info: &TensorInfo) -> Result<Vec<f32>, ModelError> {
+        let data = self.gguf.tensor_bytes(info);
+        let n_cols = info.n_cols();
+        let row_bytes = data.len() / info.n_rows().max(1);
+        let mut values = vec![0.0; info.n_elements()];
+        if row_bytes > 0 && n_cols > 0 {
+            for (bytes, row) in data.chunks_exact(row_bytes).zip(values.chunks_exact_mut(n_cols)) {
+                decode_row(info.dtype, bytes, row);
+            }
+        }
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(index) => {
+                Err(ModelError::NotFinite { tensor: info.name.to_string(), index, value: values[index] })
+            }
+            None => Ok(values),
+        }
+    }
+
+    /// Fails when the file holds tensors that nobody asked for.
+    pub(crate) fn check_all_used(&self) -> Result<(), ModelError> {
+        let ignored = |name: &str| {
+            IGNORED.contains(&name) || IGNORED_ENDINGS.iter().any(|ending| name.ends_with(ending))
+        };
+        let unused: Vec<&TensorInfo> = self
+            .gguf
+            .tensors()
+            .iter()
+            .filter(|info| !self.used.contains(&*info.name) && !ignored(&info.name))
+            .collect();
+        match unused.first() {
+            Some(first) => Err(ModelError::UnusedTensors { n: unused.len(), first: first.name.to_string() }),
+            None => Ok(()),
+        }
+    }
+}
