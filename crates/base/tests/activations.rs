@@ -1,4 +1,5 @@
-//! The activation quantizer against its definition: `d = max|x| / 127`, `q = round_ties_even(x / d)`, `sum = d·Σq`.
+//! The activation quantizer against its definition: `d = max|x| / 127`, `q = round_ties_even(x / d)`, `sum =
+//! d·Σq`.
 
 use whit_base::quant::{ACT_GROUP, quantize_activations};
 

@@ -1,5 +1,5 @@
-//! What every format promises whatever the values: bounded error, zeros stay zeros, broken values stay visible,
-//! no bytes panic, and the dot product is that of the decoded values.
+//! What every format promises whatever the values: bounded error, zeros stay zeros, broken values stay
+//! visible, no bytes panic, and the dot product is that of the decoded values.
 
 use whit_base::{DType, quant};
 

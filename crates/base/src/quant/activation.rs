@@ -1,20 +1,20 @@
 //! The activation side of an integer dot product: rows of `f32` quantized to `i8` in groups of 32.
 //!
-//! A weight block is met by whole groups, so that a dot product is a sum over groups of
-//! `d_weight * d_activation * Σ q_weight * q_activation`; formats with an offset add `-min * sum`. The layout is
-//! three flat slices and no struct, because kernels stream them apart.
+//! A weight block is met by whole groups, so that a dot product is a sum over groups of `d_weight *
+//! d_activation * Σ q_weight * q_activation`; formats with an offset add `-min * sum`. The layout is three
+//! flat slices and no struct, because kernels stream them apart.
 
 /// Activations that share one scale.
 pub const ACT_GROUP: usize = 32;
 
 /// Quantizes a row: per group of 32, `d = max|x| / 127`, `q = round_ties_even(x / d)` and `sum = d * Σ q`.
 ///
-/// A group of zeros, or one so small that `d` would be subnormal, gets `d = 0` and `q = 0`; `q` is never -128. A group that holds a NaN
-/// or an infinity gets `q = 0` and `d = sum = NaN`: it poisons every product that it enters instead of passing
-/// for zero.
+/// A group of zeros, or one so small that `d` would be subnormal, gets `d = 0` and `q = 0`; `q` is never
+/// -128. A group that holds a NaN or an infinity gets `q = 0` and `d = sum = NaN`: it poisons every product
+/// that it enters instead of passing for zero.
 ///
-/// # Panics
-/// If `x.len()` is not a multiple of 32, `q` has another length, or `d` and `sum` do not hold one value per group.
+/// # Panics If `x.len()` is not a multiple of 32, `q` has another length, or `d` and `sum` do not hold one
+/// value per group.
 pub fn quantize_activations(x: &[f32], q: &mut [i8], d: &mut [f32], sum: &mut [f32]) {
     let n_groups = x.len() / ACT_GROUP;
     assert_eq!(x.len(), n_groups * ACT_GROUP, "activations fill whole groups");

@@ -1,6 +1,6 @@
-//! What a block format is to the rest of the crate: a row of function pointers, and the loops over blocks that
-//! every format shares. The loops are generic over the block's sizes, so each format is compiled with fixed
-//! array lengths and dispatch happens once per row, never per value.
+//! What a block format is to the rest of the crate: a row of function pointers, and the loops over blocks
+//! that every format shares. The loops are generic over the block's sizes, so each format is compiled with
+//! fixed array lengths and dispatch happens once per row, never per value.
 
 use super::fit;
 use half::f16;
@@ -44,9 +44,9 @@ pub(super) fn dot_blocks<const B: usize, const L: usize>(
     sum
 }
 
-/// Encodes block after block. A block that holds a NaN or an infinity has no scale that could stand for it: it
-/// is written with a NaN at `scale_at` (the byte offset of its `f16` scale) and decodes to NaN throughout, so
-/// that a broken weight stays visible.
+/// Encodes block after block. A block that holds a NaN or an infinity has no scale that could stand for it:
+/// it is written with a NaN at `scale_at` (the byte offset of its `f16` scale) and decodes to NaN throughout,
+/// so that a broken weight stays visible.
 pub(super) fn encode_blocks<const B: usize, const L: usize>(
     values: &[f32],
     importance: Option<&[f32]>,

@@ -1,13 +1,13 @@
 //! The searches that encoders share: which scale, or scale and minimum, stands best for a group of values.
 //!
-//! All of them minimise a weighted sum of squared errors. A group is fitted by trying inverse scales around the
-//! one that maps its largest value to the end of the grid, and solving least squares for each rounding that this
-//! gives (the method that the K-quants were published with in llama.cpp). A super-block then fits its `f16`
-//! scales to the groups and, beyond the published method, alternates: groups choose among neighbouring integer
-//! scales, the `f16` scales are solved anew, and the best pair seen is kept.
+//! All of them minimise a weighted sum of squared errors. A group is fitted by trying inverse scales around
+//! the one that maps its largest value to the end of the grid, and solving least squares for each rounding
+//! that this gives (the method that the K-quants were published with in llama.cpp). A super-block then fits
+//! its `f16` scales to the groups and, beyond the published method, alternates: groups choose among
+//! neighbouring integer scales, the `f16` scales are solved anew, and the best pair seen is kept.
 //!
-//! A grid is a function from `x / scale` to the nearest level, as `f32`. Left out: which bits hold what; that is
-//! each format's own.
+//! A grid is a function from `x / scale` to the nearest level, as `f32`. Left out: which bits hold what; that
+//! is each format's own.
 
 use half::f16;
 
@@ -127,32 +127,36 @@ pub(super) fn affine<const N: usize>(x: &[f32; N], w: &[f32; N], n_max: f32, cap
         return (0.0, min);
     }
     let level = clamped(0.0, n_max);
-    let error_of = |s: f32, m: f32| affine_error(x, w, s, m, level);
-
-    let mut best = ((max - min) / n_max, min);
-    let mut best_error = error_of(best.0, best.1);
     let sum_w = sum::<N>(|i| w[i]);
     let sum_x = sum::<N>(|i| w[i] * x[i]);
-    for k in -10..=10 {
-        let candidate = (n_max + 0.1 * k as f32) / (max - min);
-        let levels: [f32; N] = std::array::from_fn(|i| level((x[i] - min) * candidate));
+    // The least squares (s, m) for the rounding that scale `1 / inv` and minimum `from` give.
+    let solve = |inv: f32, from: f32| {
+        let levels: [f32; N] = std::array::from_fn(|i| level((x[i] - from) * inv));
         let sum_l = sum::<N>(|i| w[i] * levels[i]);
         let sum_ll = sum::<N>(|i| w[i] * levels[i] * levels[i]);
         let sum_xl = sum::<N>(|i| w[i] * x[i] * levels[i]);
         let det = sum_w * sum_ll - sum_l * sum_l;
-        if det <= 0.0 {
-            continue;
-        }
-        let mut s = (sum_w * sum_xl - sum_x * sum_l) / det;
-        let mut m = (sum_ll * sum_x - sum_l * sum_xl) / det;
+        let m = (sum_ll * sum_x - sum_l * sum_xl) / det;
         if m > cap {
-            m = cap;
-            s = (sum_xl - m * sum_l) / sum_ll;
+            ((sum_xl - cap * sum_l) / sum_ll, cap)
+        } else {
+            ((sum_w * sum_xl - sum_x * sum_l) / det, m)
         }
-        let error = error_of(s, m);
+    };
+
+    let mut best = ((max - min) / n_max, min);
+    let mut best_error = affine_error(x, w, best.0, best.1, level);
+    // Candidates map the range to 0.9 levels less up to 2.1 more than there are (more: the extremes give way).
+    let candidates = (-6..=14).map(|k| Some((n_max + 0.15 * k as f32) / (max - min)));
+    // Then a few rounds of alternation polish the best of them.
+    for candidate in candidates.chain([None; 3]) {
+        let (s, m) = candidate.map_or_else(|| solve(1.0 / best.0, best.1), |inv| solve(inv, min));
+        // A singular system (all values at one level) solves to a NaN, which no comparison takes.
+        let error = affine_error(x, w, s, m, level);
         if s > 0.0 && error < best_error {
-            best_error = error;
-            best = (s, m);
+            (best, best_error) = ((s, m), error);
+        } else if candidate.is_none() {
+            break;
         }
     }
     best
@@ -226,8 +230,8 @@ pub(super) fn scaled<const N: usize, const G: usize>(
     if best_error.is_finite() { best } else { Scaled { d: f32::NAN, groups } }
 }
 
-/// A super-block of `G` groups under two `f16` scales: group `g` has the scale `d * scales[g]` and the minimum
-/// `-dmin * mins[g]`.
+/// A super-block of `G` groups under two `f16` scales: group `g` has the scale `d * scales[g]` and the
+/// minimum `-dmin * mins[g]`.
 pub(super) struct ScaledMin<const G: usize> {
     pub(super) d: f32,
     pub(super) dmin: f32,
@@ -235,7 +239,8 @@ pub(super) struct ScaledMin<const G: usize> {
     pub(super) mins: [f32; G],
 }
 
-/// Fits `d`, `dmin` and the integer group scales and minima in `0..=n_scale` to `x`, whose grid is `0..=n_max`.
+/// Fits `d`, `dmin` and the integer group scales and minima in `0..=n_scale` to `x`, whose grid is
+/// `0..=n_max`.
 pub(super) fn scaled_min<const N: usize, const G: usize>(
     x: &[[f32; N]],
     w: &[[f32; N]],

@@ -1,7 +1,7 @@
 //! IQ4_NL: 32 values in 18 bytes, `d·LEVELS[q]` with `d` an `f16` scale and 4-bit `q`.
 //!
-//! Bytes: `d` 0..2, nibbles 2..18 (low: values 0 to 15, high: 16 to 31). The sixteen levels lie closer near zero,
-//! as the values of a weight matrix do.
+//! Bytes: `d` 0..2, nibbles 2..18 (low: values 0 to 15, high: 16 to 31). The sixteen levels lie closer near
+//! zero, as the values of a weight matrix do.
 
 use super::codec::{
     Codec, bytes_at, decode_blocks, dot_blocks, encode_blocks, get_f16, nibbles, pack_nibbles, put_f16,
@@ -15,8 +15,8 @@ pub const BLOCK_LEN: usize = 32;
 pub const BLOCK_BYTES: usize = 18;
 const _: () = assert!(BLOCK_LEN == DType::IQ4_NL.block_len() && BLOCK_BYTES == DType::IQ4_NL.block_bytes());
 
-/// Error bound: the widest gap between levels, 24 of 127. Half of it lies between a value and its level; the rest is
-/// room for the fit, which may give up an extreme for the sake of the others.
+/// Error bound: the widest gap between levels, 24 of 127. Half of it lies between a value and its level; the
+/// rest is room for the fit, which may give up an extreme for the sake of the others.
 pub(super) const CODEC: Codec = Codec {
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     dot: |bytes, x| dot_blocks(bytes, x, decode),

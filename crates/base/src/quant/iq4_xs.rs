@@ -1,8 +1,8 @@
-//! IQ4_XS: 256 values in 136 bytes, 8 groups of 32, `d·(scale - 32)·LEVELS[q]` with 6-bit scales and 4-bit `q`; the
-//! levels are those of [`super::iq4_nl`].
+//! IQ4_XS: 256 values in 136 bytes, 8 groups of 32, `d·(scale - 32)·LEVELS[q]` with 6-bit scales and 4-bit
+//! `q`; the levels are those of [`super::iq4_nl`].
 //!
-//! Bytes: `f16` `d` 0..2, the scales' top two bits 2..4 (a `u16`, group `g` at bit `2g`), their low nibbles 4..8 (even
-//! groups low), nibbles 8..136: each group has 16 bytes, low nibbles first.
+//! Bytes: `f16` `d` 0..2, the scales' top two bits 2..4 (a `u16`, group `g` at bit `2g`), their low nibbles
+//! 4..8 (even groups low), nibbles 8..136: each group has 16 bytes, low nibbles first.
 
 use super::codec::{
     Codec, bytes_at, decode_blocks, dot_blocks, encode_blocks, get_f16, nibbles, pack_nibbles, put_f16,
@@ -20,8 +20,9 @@ const _: () = assert!(BLOCK_LEN == DType::IQ4_XS.block_len() && BLOCK_BYTES == D
 const SCALES_AT: usize = 2;
 const QS_AT: usize = 8;
 
-/// Error bound: the widest gap between levels, 24 of 127. Half of it lies between a value and its level; the rest is
-/// room for the fit, which may give up an extreme for the sake of the others, and for the rounding of scales.
+/// Error bound: the widest gap between levels, 24 of 127. Half of it lies between a value and its level; the
+/// rest is room for the fit, which may give up an extreme for the sake of the others, and for the rounding of
+/// scales.
 pub(super) const CODEC: Codec = Codec {
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     dot: |bytes, x| dot_blocks(bytes, x, decode),

@@ -1,13 +1,13 @@
 //! Block formats: one file each, with layout, decode, encode and the promised error. This code is the truth;
-//! every fast kernel is tested against it. Decoding agrees bit for bit with the reference implementation in the
-//! `gguf` Python package (golden file in `tests/`).
+//! every fast kernel is tested against it. Decoding agrees bit for bit with the reference implementation in
+//! the `gguf` Python package (golden file in `tests/`).
 //!
 //! Rules that hold for every format:
 //! - Lengths that do not match are a caller's bug and panic. Bytes never do: whatever a file holds decodes to
 //!   some value, perhaps a NaN.
 //! - A quantized block that holds a NaN or an infinity encodes to a block of NaN.
-//! - Scales are `f16`. A block whose scale exceeds that range decodes to non-finite values, one far below it to
-//!   zeros; [`error_bound`] speaks of blocks between.
+//! - Scales are `f16`. A block whose scale exceeds that range decodes to non-finite values, one far below it
+//!   to zeros; [`error_bound`] speaks of blocks between.
 //!
 //! Left out: threads, SIMD, and which tensor gets which format.
 
@@ -90,9 +90,9 @@ pub fn dot_row(dtype: DType, bytes: &[u8], x: &[f32]) -> f32 {
     (codec(dtype).dot)(bytes, x) as f32
 }
 
-/// The largest `|x - decode(encode(x))|` of a block encoded without importance weights, relative to the largest
-/// magnitude in that block, where that magnitude lies between 2^-6 and 2^10 (far outside, the `f16` scales lose
-/// digits or overflow). Each format's file says where its number comes from.
+/// The largest `|x - decode(encode(x))|` of a block encoded without importance weights, relative to the
+/// largest magnitude in that block, where that magnitude lies between 2^-6 and 2^10 (far outside, the `f16`
+/// scales lose digits or overflow). Each format's file says where its number comes from.
 pub fn error_bound(dtype: DType) -> f32 {
     codec(dtype).error_bound
 }

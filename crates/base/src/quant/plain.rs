@@ -1,5 +1,5 @@
-//! F32, F16 and BF16: one value per block, no scale. NaN and infinity pass through; encoding rounds to nearest,
-//! ties to even (source: IEEE 754; BF16 as in the `gguf` package).
+//! F32, F16 and BF16: one value per block, no scale. NaN and infinity pass through; encoding rounds to
+//! nearest, ties to even (source: IEEE 754; BF16 as in the `gguf` package).
 
 use super::codec::{Codec, decode_blocks, dot_blocks};
 use half::slice::HalfFloatSliceExt;

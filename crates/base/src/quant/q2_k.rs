@@ -1,7 +1,9 @@
-//! Q2_K: 256 values in 84 bytes, 16 groups of 16, `d·scale·q - dmin·min` with 4-bit scales and minima and 2-bit `q`.
+//! Q2_K: 256 values in 84 bytes, 16 groups of 16, `d·scale·q - dmin·min` with 4-bit scales and minima and
+//! 2-bit `q`.
 //!
-//! Bytes: one per group 0..16 (scale in the low nibble, minimum in the high), `q` 16..80, `f16` `d` 80..82 and
-//! `dmin` 82..84. Each half of 128 values has 32 bytes of four 2-bit planes: byte `l`, plane `p` is value `32p + l`.
+//! Bytes: one per group 0..16 (scale in the low nibble, minimum in the high), `q` 16..80, `f16` `d` 80..82
+//! and `dmin` 82..84. Each half of 128 values has 32 bytes of four 2-bit planes: byte `l`, plane `p` is value
+//! `32p + l`.
 
 use super::codec::{Codec, decode_blocks, dot_blocks, encode_blocks, get_f16, put_f16};
 use super::fit::{self, ScaledMin};
@@ -17,8 +19,9 @@ const QS_AT: usize = 16;
 const D_AT: usize = 80;
 const DMIN_AT: usize = 82;
 
-/// Error bound: one step of the coarsest grid, `2·max / 3`. Even spacing would promise half a step; the other half
-/// is room for the fit, which may give up an extreme for the sake of the rest, and for the rounding of scales.
+/// Error bound: one step of the coarsest grid, `2·max / 3`. Even spacing would promise half a step; the other
+/// half is room for the fit, which may give up an extreme for the sake of the rest, and for the rounding of
+/// scales.
 pub(super) const CODEC: Codec = Codec {
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     dot: |bytes, x| dot_blocks(bytes, x, decode),

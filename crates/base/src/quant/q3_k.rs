@@ -1,9 +1,9 @@
 //! Q3_K: 256 values in 110 bytes, 16 groups of 16, `d·(scale - 32)·(q - 4)` with 6-bit scales and 3-bit `q`.
 //!
-//! Bytes: third bits of `q` 0..32 (byte `l`, bit `b` is value `32b + l`), low two bits 32..96 (each half of 128
-//! values has 32 bytes of four planes: byte `l`, plane `p` is value `32p + l`), scales 96..108, `f16` `d` 108..110.
-//! Scales: the low nibbles of groups 0 to 7 and 8 to 15 are the low and high nibbles of the first 8 bytes; the
-//! top two bits of group `g` are in byte `8 + g % 4` at bit `g / 4 * 2`.
+//! Bytes: third bits of `q` 0..32 (byte `l`, bit `b` is value `32b + l`), low two bits 32..96 (each half of
+//! 128 values has 32 bytes of four planes: byte `l`, plane `p` is value `32p + l`), scales 96..108, `f16` `d`
+//! 108..110. Scales: the low nibbles of groups 0 to 7 and 8 to 15 are the low and high nibbles of the first 8
+//! bytes; the top two bits of group `g` are in byte `8 + g % 4` at bit `g / 4 * 2`.
 
 use super::codec::{Codec, bytes_at, decode_blocks, dot_blocks, encode_blocks, get_f16, put_f16};
 use super::fit;
@@ -19,8 +19,8 @@ const QS_AT: usize = 32;
 const SCALES_AT: usize = 96;
 const D_AT: usize = 108;
 
-/// Error bound: a step and a quarter of `max / 4`. Even spacing would promise one (the grid ends a step short on one
-/// side); the rest is room for the fit and for the rounding of scales.
+/// Error bound: a step and a quarter of `max / 4`. Even spacing would promise one (the grid ends a step short
+/// on one side); the rest is room for the fit and for the rounding of scales.
 pub(super) const CODEC: Codec = Codec {
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     dot: |bytes, x| dot_blocks(bytes, x, decode),
@@ -73,7 +73,8 @@ pub fn unpack_scales(packed: &[u8; 12]) -> [i8; 16] {
     })
 }
 
-/// Where a group's 16 values stand: first byte and bit of their third bits, first byte and shift of the others.
+/// Where a group's 16 values stand: first byte and bit of their third bits, first byte and shift of the
+/// others.
 struct Plane {
     high_at: usize,
     bit: usize,

@@ -1,8 +1,8 @@
 //! Q4_0: 32 values in 18 bytes, `d·(q - 8)` with `d` an `f16` scale and `q` of four bits.
 //!
-//! Bytes: `d` 0..2, nibbles 2..18 (low: values 0 to 15, high: 16 to 31). Without importance weights the encoder
-//! writes the reference's bytes: the value of largest magnitude becomes `q = 0`. With them it searches the scale of
-//! least weighted error.
+//! Bytes: `d` 0..2, nibbles 2..18 (low: values 0 to 15, high: 16 to 31). Without importance weights the
+//! encoder writes the reference's bytes: the value of largest magnitude becomes `q = 0`. With them it
+//! searches the scale of least weighted error.
 
 use super::codec::{
     Codec, F16_ROUNDING, bytes_at, decode_blocks, dot_blocks, encode_blocks, get_f16, nibbles, pack_nibbles,

@@ -1,8 +1,8 @@
 //! Q4_1: 32 values in 20 bytes, `d·q + m` with `f16` scale `d` and minimum `m`, and `q` of four bits.
 //!
-//! Bytes: `d` 0..2, `m` 2..4, nibbles 4..20 (low: values 0 to 15, high: 16 to 31). Without importance weights the
-//! encoder writes the reference's bytes: `m` is the smallest value and the largest is `q = 15`. With them it searches
-//! the scale and minimum of least weighted error.
+//! Bytes: `d` 0..2, `m` 2..4, nibbles 4..20 (low: values 0 to 15, high: 16 to 31). Without importance weights
+//! the encoder writes the reference's bytes: `m` is the smallest value and the largest is `q = 15`. With them
+//! it searches the scale and minimum of least weighted error.
 
 use super::codec::{
     Codec, F16_ROUNDING, bytes_at, decode_blocks, dot_blocks, encode_blocks, get_f16, nibbles, pack_nibbles,

@@ -1,8 +1,8 @@
 //! Q5_0: 32 values in 22 bytes, `d·(q - 16)` with `d` an `f16` scale and `q` of five bits.
 //!
-//! Bytes: `d` 0..2, fifth bits 2..6 (bit `j` of a `u32` is value `j`), nibbles 6..22 (low first). Without importance
-//! weights the encoder writes the reference's bytes: the value of largest magnitude becomes `q = 0`. With them it
-//! searches the scale of least weighted error.
+//! Bytes: `d` 0..2, fifth bits 2..6 (bit `j` of a `u32` is value `j`), nibbles 6..22 (low first). Without
+//! importance weights the encoder writes the reference's bytes: the value of largest magnitude becomes `q =
+//! 0`. With them it searches the scale of least weighted error.
 
 use super::codec::{
     Codec, F16_ROUNDING, bytes_at, decode_blocks, dot_blocks, encode_blocks, get_f16, nibbles, pack_nibbles,

@@ -1,8 +1,8 @@
 //! Q5_1: 32 values in 24 bytes, `d·q + m` with `f16` scale `d` and minimum `m`, and `q` of five bits.
 //!
-//! Bytes: `d` 0..2, `m` 2..4, fifth bits 4..8 (bit `j` of a `u32` is value `j`), nibbles 8..24 (low first). Without
-//! importance weights the encoder writes the reference's bytes: `m` is the smallest value and the largest is
-//! `q = 31`. With them it searches the scale and minimum of least weighted error.
+//! Bytes: `d` 0..2, `m` 2..4, fifth bits 4..8 (bit `j` of a `u32` is value `j`), nibbles 8..24 (low first).
+//! Without importance weights the encoder writes the reference's bytes: `m` is the smallest value and the
+//! largest is `q = 31`. With them it searches the scale and minimum of least weighted error.
 
 use super::codec::{
     Codec, F16_ROUNDING, bytes_at, decode_blocks, dot_blocks, encode_blocks, get_f16, nibbles, pack_nibbles,

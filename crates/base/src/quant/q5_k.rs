@@ -1,8 +1,9 @@
-//! Q5_K: 256 values in 176 bytes, 8 groups of 32, `d·scale·q - dmin·min` with 6-bit scales and minima and 5-bit `q`.
+//! Q5_K: 256 values in 176 bytes, 8 groups of 32, `d·scale·q - dmin·min` with 6-bit scales and minima and
+//! 5-bit `q`.
 //!
-//! Bytes: `f16` `d` 0..2 and `dmin` 2..4, scales and minima 4..16 (see [`super::k_scales`]), fifth bits 16..48 (byte
-//! `l`, bit `g` is value `l` of group `g`), nibbles 48..176: each 64 values have 32 bytes, the low nibbles are the
-//! first 32 values and the high nibbles the next.
+//! Bytes: `f16` `d` 0..2 and `dmin` 2..4, scales and minima 4..16 (see [`super::k_scales`]), fifth bits
+//! 16..48 (byte `l`, bit `g` is value `l` of group `g`), nibbles 48..176: each 64 values have 32 bytes, the
+//! low nibbles are the first 32 values and the high nibbles the next.
 
 use super::codec::{Codec, bytes_at, decode_blocks, dot_blocks, encode_blocks, get_f16, put_f16};
 use super::fit::{self, ScaledMin};
@@ -21,8 +22,9 @@ const SCALES_AT: usize = 4;
 const QH_AT: usize = 16;
 const QS_AT: usize = 48;
 
-/// Error bound: one and a half steps of the coarsest grid, `2·max / 31`. Even spacing would promise half a step; the
-/// rest is room for the fit, which may give up an extreme for the sake of the others, and the rounding of scales.
+/// Error bound: one and a half steps of the coarsest grid, `2·max / 31`. Even spacing would promise half a
+/// step; the rest is room for the fit, which may give up an extreme for the sake of the others, and the
+/// rounding of scales.
 pub(super) const CODEC: Codec = Codec {
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     dot: |bytes, x| dot_blocks(bytes, x, decode),

@@ -1,8 +1,9 @@
 //! Q6_K: 256 values in 210 bytes, 16 groups of 16, `d·scale·(q - 32)` with `i8` scales and 6-bit `q`.
 //!
-//! Bytes: low nibbles 0..128, high two bits 128..192, scales 192..208, `f16` `d` 208..210. Each half of 128 values has
-//! 64 bytes of low nibbles (bytes 0..32: values 0 to 31 low and 64 to 95 high; bytes 32..64: values 32 to 63 low
-//! and 96 to 127 high) and 32 bytes of four 2-bit planes (byte `l`, plane `p` is value `32p + l`).
+//! Bytes: low nibbles 0..128, high two bits 128..192, scales 192..208, `f16` `d` 208..210. Each half of 128
+//! values has 64 bytes of low nibbles (bytes 0..32: values 0 to 31 low and 64 to 95 high; bytes 32..64:
+//! values 32 to 63 low and 96 to 127 high) and 32 bytes of four 2-bit planes (byte `l`, plane `p` is value
+//! `32p + l`).
 
 use super::codec::{Codec, decode_blocks, dot_blocks, encode_blocks, get_f16, put_f16};
 use super::fit;
@@ -18,8 +19,8 @@ const QH_AT: usize = 128;
 const SCALES_AT: usize = 192;
 const D_AT: usize = 208;
 
-/// Error bound: a step and a quarter of `max / 32`. Even spacing would promise one (the grid ends a step short on one
-/// side); the rest is room for the fit and for the rounding of scales.
+/// Error bound: a step and a quarter of `max / 32`. Even spacing would promise one (the grid ends a step
+/// short on one side); the rest is room for the fit and for the rounding of scales.
 pub(super) const CODEC: Codec = Codec {
     decode: |bytes, out| decode_blocks(bytes, out, decode),
     dot: |bytes, x| dot_blocks(bytes, x, decode),

@@ -1,7 +1,7 @@
 //! Q8_0: 32 values in 34 bytes, `d·q` with `d` an `f16` scale and `q` an `i8`.
 //!
-//! Bytes: `d` 0..2, `q` 2..34. The encoder writes the reference's bytes; at eight bits a search has nothing to
-//! win, so importance weights are not used.
+//! Bytes: `d` 0..2, `q` 2..34. The encoder writes the reference's bytes; at eight bits a search has nothing
+//! to win, so importance weights are not used.
 
 use super::codec::{Codec, F16_ROUNDING, decode_blocks, dot_blocks, encode_blocks, get_f16, put_f16};
 use crate::DType;
