@@ -1,0 +1,118 @@
+//! GGUF metadata to a tokenizer: which `tokenizer.ggml.*` key means what.
+//!
+//! Key names are those of the GGUF specification and of llama.cpp's `llama-arch.cpp`. Algorithms live in `whit-text`.
+
+use whit_files::{Array, Gguf, Metadata};
+use whit_text::{SpecialIds, TextError, TokenKind, Tokenizer, VocabSpec};
+
+use crate::ModelError;
+
+/// Spellings that Phi-3 files keep clear of the rule that special tokens swallow the white space after them.
+const PHI3_KEEPS_SPACE: [&[u8]; 3] = [b"<unk>", b"<s>", b"<|endoftext|>"];
+
+/// Builds the tokenizer that a GGUF carries.
+///
+/// # Errors
+/// Metadata of a wrong type, a missing vocabulary, and whatever [`Tokenizer::new`] refuses.
+pub fn tokenizer(gguf: &Gguf) -> Result<Tokenizer, ModelError> {
+    Ok(Tokenizer::new(spec(gguf.metadata())?)?)
+}
+
+/// The vocabulary that a GGUF's metadata describes.
+///
+/// # Errors
+/// Metadata of a wrong type, or no vocabulary.
+pub fn spec(metadata: &Metadata) -> Result<VocabSpec<'_>, ModelError> {
+    let model = metadata.str("tokenizer.ggml.model")?;
+    let tokens = metadata.strings("tokenizer.ggml.tokens")?;
+    let mut spec = VocabSpec::new(model, tokens.clone());
+    spec.pre = metadata.opt_str("tokenizer.ggml.pre")?;
+    if let Some(scores) = metadata.opt_array("tokenizer.ggml.scores")? {
+        spec.scores =
+            scores_of(&scores).ok_or_else(|| broken("`tokenizer.ggml.scores` does not hold numbers"))?;
+    }
+    if let Some(kinds) = metadata.opt_integers("tokenizer.ggml.token_type")? {
+        spec.kinds = kinds.map(|kind| i32::try_from(kind).unwrap_or(0)).collect();
+    }
+    if let Some(merges) = metadata.opt_strings("tokenizer.ggml.merges")? {
+        spec.merges = Box::new(merges.map(split_merge));
+    } else if model == "gpt2" || model == "gemma4" {
+        return Err(metadata.missing("tokenizer.ggml.merges").into());
+    }
+    let id = |name: &str| metadata.opt_u32(&format!("tokenizer.ggml.{name}_token_id"));
+    spec.special = SpecialIds {
+        bos: id("bos")?,
+        eos: id("eos")?,
+        eot: id("eot")?,
+        eom: id("eom")?,
+        unk: id("unknown")?,
+        // The key has carried both names.
+        sep: id("seperator")?.or(id("separator")?),
+        pad: id("padding")?,
+        mask: id("mask")?,
+        end_of_generation: [id("fim_pad")?, id("fim_rep")?, id("fim_sep")?].into_iter().flatten().collect(),
+    };
+    let flag = |name: &str| metadata.opt_bool(&format!("tokenizer.ggml.{name}"));
+    spec.add_bos = flag("add_bos_token")?;
+    spec.add_eos = flag("add_eos_token")?;
+    spec.add_sep = flag("add_sep_token")?;
+    spec.add_space_prefix = flag("add_space_prefix")?;
+    spec.remove_extra_whitespaces = flag("remove_extra_whitespaces")?;
+    spec.lowercase = flag("normalizer.lowercase")?;
+    spec.strip_accents = flag("normalizer.strip_accents")?;
+    (spec.strips_left, spec.strips_right) = stripping(metadata, &spec.kinds, tokens)?;
+    Ok(spec)
+}
+
+/// Which special tokens swallow white space. GGUF files do not say; the families that need it are known by name.
+fn stripping<'a>(
+    metadata: &Metadata,
+    kinds: &[i32],
+    tokens: impl Iterator<Item = &'a [u8]>,
+) -> Result<(Vec<u32>, Vec<u32>), ModelError> {
+    let pre = metadata.opt_str("tokenizer.ggml.pre")?.unwrap_or_default();
+    let architecture = metadata.opt_str("general.architecture")?.unwrap_or_default();
+    let name = metadata.opt_str("general.name")?.unwrap_or_default().to_lowercase();
+    let with_spelling =
+        |spelling: &'static [u8]| move |(id, text): (u32, &[u8])| (text == spelling).then_some(id);
+    let numbered = (0u32..).zip(tokens);
+    Ok(
+        if ["jina-v2-de", "jina-v2-es", "jina-v2-code"].contains(&pre)
+            || ["nomic-bert-moe", "jina-bert-v3"].contains(&architecture)
+        {
+            (numbered.filter_map(with_spelling(b"<mask>")).collect(), vec![])
+        } else if name.contains("modern-bert") {
+            (numbered.filter_map(with_spelling(b"[MASK]")).collect(), vec![])
+        } else if name.contains("phi-3") || name.contains("phi3") {
+            let swallows = |&(id, text): &(u32, &[u8])| {
+                let kind =
+                    kinds.get(id as usize).map_or(TokenKind::Normal, |&kind| TokenKind::from_gguf(kind));
+                let special =
+                    matches!(kind, TokenKind::Control | TokenKind::UserDefined | TokenKind::Unknown);
+                text == b"</s>" || (special && !PHI3_KEEPS_SPACE.contains(&text))
+            };
+            (vec![], numbered.filter(swallows).map(|(id, _)| id).collect())
+        } else {
+            (vec![], vec![])
+        },
+    )
+}
+
+fn scores_of(scores: &Array<'_>) -> Option<Vec<f32>> {
+    if let Some(floats) = scores.floats() {
+        return Some(floats.collect());
+    }
+    Some(scores.integers()?.map(|score| score as f32).collect())
+}
+
+/// `left right`: the first space after the first byte divides them, so that a part may begin with a space.
+fn split_merge(merge: &[u8]) -> (&[u8], &[u8]) {
+    match merge.iter().skip(1).position(|&byte| byte == b' ') {
+        Some(at) => (&merge[..at + 1], &merge[at + 2..]),
+        None => (merge, &[]),
+    }
+}
+
+fn broken(what: &str) -> ModelError {
+    TextError::BrokenVocabulary { what: what.to_owned() }.into()
+}

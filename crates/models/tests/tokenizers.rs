@@ -1,0 +1,104 @@
+//! Every vocabulary file with published token ids, against those ids.
+//!
+//! The pairs come from `vendor/llama.cpp/models/ggml-vocab-*.gguf{,.inp,.out}` of the PyPI source package
+//! `llama-cpp-python`; the ids in the `.out` files were made by the models' own Hugging Face tokenizers.
+//! `cargo xtask test` fetches them and sets `WHIT_TEST_DATA`.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::path::PathBuf;
+
+use whit_files::Gguf;
+use whit_models::vocab;
+use whit_text::{DecodeOptions, EncodeOptions, StreamDecoder, Tokenizer};
+
+/// Every family that has a pair; a missing one is an error, not a test less.
+const PAIRS: [&str; 17] = [
+    "bert-bge",
+    "command-r",
+    "deepseek-coder",
+    "deepseek-llm",
+    "falcon",
+    "gemma-4",
+    "gpt-2",
+    "llama-bpe",
+    "llama-spm",
+    "mpt",
+    "phi-3",
+    "qwen2",
+    "qwen35",
+    "refact",
+    "starcoder",
+    // Vocabularies without a pair: they must load.
+    "aquila",
+    "gpt-neox",
+];
+const WITHOUT_PAIR: [&str; 2] = ["aquila", "gpt-neox"];
+
+fn data() -> Option<PathBuf> {
+    let dir = std::env::var_os("WHIT_TEST_DATA").map(|dir| PathBuf::from(dir).join("vocab"));
+    if dir.is_none() {
+        eprintln!("SKIPPED: WHIT_TEST_DATA is not set; run cargo xtask test");
+    }
+    dir
+}
+
+fn load(path: &std::path::Path) -> Tokenizer {
+    vocab::tokenizer(&Gguf::open(path).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+#[test]
+fn published_pairs() {
+    let Some(dir) = data() else { return };
+    let mut n_texts = 0;
+    let mut failures = Vec::new();
+    for name in PAIRS {
+        let path = dir.join(format!("ggml-vocab-{name}.gguf"));
+        let tokenizer = load(&path);
+        if WITHOUT_PAIR.contains(&name) {
+            continue;
+        }
+        let texts = std::fs::read_to_string(path.with_extension("gguf.inp")).unwrap();
+        let ids = std::fs::read_to_string(path.with_extension("gguf.out")).unwrap();
+        let texts: Vec<&str> = texts.split("\n__ggml_vocab_test__\n").collect();
+        let ids: Vec<&str> = ids.lines().collect();
+        // The file of texts ends with a separator.
+        let texts = texts.strip_suffix(&[""]).unwrap_or(&texts);
+        assert_eq!(texts.len(), ids.len(), "{name}");
+        for (text, line) in texts.iter().zip(ids) {
+            let expected: Vec<u32> = line.split_whitespace().map(|id| id.parse().unwrap()).collect();
+            let got = tokenizer.encode(text, EncodeOptions::PIECE).unwrap();
+            n_texts += 1;
+            if got != expected {
+                failures.push(format!("{name}: {text:?}\n  expected {expected:?}\n  got      {got:?}"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} of {n_texts} differ\n{}", failures.len(), failures.join("\n"));
+    assert!(n_texts > 600, "only {n_texts} texts");
+    println!("{n_texts} texts in {} vocabularies", PAIRS.len() - WITHOUT_PAIR.len());
+}
+
+#[test]
+fn decoding_gives_the_text_back() {
+    let Some(dir) = data() else { return };
+    for name in PAIRS {
+        // WordPiece forgets case and spaces.
+        if name == "bert-bge" || WITHOUT_PAIR.contains(&name) {
+            continue;
+        }
+        let path = dir.join(format!("ggml-vocab-{name}.gguf"));
+        let tokenizer = load(&path);
+        let texts = std::fs::read_to_string(path.with_extension("gguf.inp")).unwrap();
+        for text in texts.split("\n__ggml_vocab_test__\n") {
+            let ids = tokenizer.encode(text, EncodeOptions::TEXT).unwrap();
+            assert_eq!(tokenizer.decode(&ids, DecodeOptions::TEXT).unwrap(), text, "{name}");
+            let mut decoder = StreamDecoder::new(DecodeOptions::TEXT);
+            let mut streamed = String::new();
+            for &id in &ids {
+                decoder.push(&tokenizer, id, &mut streamed).unwrap();
+            }
+            decoder.finish(&mut streamed);
+            assert_eq!(streamed, text, "{name}");
+        }
+    }
+}
