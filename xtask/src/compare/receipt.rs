@@ -1,0 +1,203 @@
+//! A receipt: what was measured, on what, by which commands, with every sample. The fields are listed in
+//! xtask/README.md.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::TESTS;
+use super::runner::{Engine, Measured, Settings};
+
+/// The machine, without its name.
+pub(crate) struct Host {
+    cpu: String,
+    n_cores: usize,
+}
+
+impl Host {
+    pub(crate) fn read() -> Self {
+        let n_cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        Self { cpu: cpu_name().unwrap_or_else(|| std::env::consts::ARCH.to_owned()), n_cores }
+    }
+}
+
+fn cpu_name() -> Option<String> {
+    if let Ok(text) = std::fs::read_to_string("/proc/cpuinfo") {
+        let line = text.lines().find(|line| line.starts_with("model name"))?;
+        return Some(line.split_once(':')?.1.trim().to_owned());
+    }
+    let output = Command::new("sysctl").args(["-n", "machdep.cpu.brand_string"]).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// The model file, known by its digest.
+pub(crate) struct Model {
+    name: String,
+    n_bytes: u64,
+    sha256: String,
+}
+
+impl Model {
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let mut hash = Sha256::new();
+        let mut n_bytes = 0;
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            let n = file.read(&mut buffer).with_context(|| path.display().to_string())?;
+            if n == 0 {
+                break;
+            }
+            hash.update(&buffer[..n]);
+            n_bytes += n as u64;
+        }
+        let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Self { name, n_bytes, sha256 })
+    }
+}
+
+/// All rounds of one engine.
+pub(crate) struct Series {
+    name: String,
+    command: String,
+    version: String,
+    level: Option<String>,
+    /// In the order of [`TESTS`].
+    samples: [Vec<f64>; TESTS.len()],
+}
+
+impl Series {
+    pub(crate) fn new(engine: &Engine, settings: &Settings) -> Self {
+        Self {
+            name: engine.name.clone(),
+            command: engine.command_line(settings),
+            version: String::new(),
+            level: None,
+            samples: Default::default(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, measured: Measured) -> anyhow::Result<()> {
+        self.version = measured.version;
+        self.level = measured.level;
+        for (test, list) in measured.samples {
+            let at = TESTS.iter().position(|known| known.name() == test).context("unknown test")?;
+            self.samples[at].extend(list);
+        }
+        Ok(())
+    }
+
+    fn json(&self, settings: &Settings) -> Value {
+        let lengths = [settings.n_prompt, settings.n_generate];
+        let results: Vec<Value> = TESTS
+            .iter()
+            .zip(lengths)
+            .zip(&self.samples)
+            .filter(|(_, samples)| !samples.is_empty())
+            .map(|((test, n), samples)| {
+                let (min, median, max) = summary(samples);
+                json!({"test": test.name(), "n": n, "unit": "tokens/s", "samples": samples,
+                       "median": median, "min": min, "max": max})
+            })
+            .collect();
+        json!({"name": self.name, "version": self.version, "command": self.command, "results": results})
+    }
+}
+
+/// Least, median and greatest. The list is not empty.
+pub(crate) fn summary(samples: &[f64]) -> (f64, f64, f64) {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let n = sorted.len();
+    (sorted[0], (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0, sorted[n - 1])
+}
+
+/// A receipt, ready to be written.
+pub(crate) struct Receipt {
+    pub(crate) json: Value,
+}
+
+impl Receipt {
+    pub(crate) fn new(
+        host: Host,
+        commit: String,
+        model: Model,
+        settings: &Settings,
+        n_rounds: usize,
+        series: &[Series],
+    ) -> Self {
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let level = series.iter().find_map(|series| series.level.clone()).or_else(|| settings.level.clone());
+        let engines: Vec<Value> = series.iter().map(|series| series.json(settings)).collect();
+        let json = json!({
+            "schema": 1,
+            "date": date(seconds),
+            "host": {"cpu": host.cpu, "cores": host.n_cores, "os": std::env::consts::OS},
+            "commit": commit,
+            "model": {"file": model.name, "bytes": model.n_bytes, "sha256": model.sha256},
+            "threads": settings.n_threads,
+            "level": level,
+            "level_forced": settings.level.is_some(),
+            "depth": settings.depth,
+            "rounds": n_rounds,
+            "engines": engines,
+        });
+        Self { json }
+    }
+
+    /// Sorts by time, and tells receipts apart at a glance.
+    pub(crate) fn file_name(&self) -> String {
+        let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+        let date = text(&self.json["date"]).replace(['-', ':'], "");
+        let model = text(&self.json["model"]["file"]);
+        let stem = model.strip_suffix(".gguf").unwrap_or(&model);
+        format!("{date}-{stem}-{}-t{}.json", text(&self.json["level"]), self.json["threads"])
+    }
+}
+
+/// Seconds since 1970 as `2026-01-31T23:59:59Z`. The days are counted as in H. Hinnant's "chrono-compatible low-level
+/// date algorithms", with years that begin in March.
+fn date(seconds: u64) -> String {
+    let (day, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day_of_era) = (day / 146_097, day % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day_of_month:02}T{h:02}:{m:02}:{s:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values from `date -u -d @N`.
+    #[test]
+    fn dates() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_798_761_600, "2027-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(date(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn summaries() {
+        assert_eq!(summary(&[3.0, 1.0, 2.0]), (1.0, 2.0, 3.0));
+        assert_eq!(summary(&[4.0, 1.0, 3.0, 2.0]), (1.0, 2.5, 4.0));
+        assert_eq!(summary(&[7.0]), (7.0, 7.0, 7.0));
+    }
+}

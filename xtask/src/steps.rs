@@ -1,0 +1,93 @@
+//! The steps of `cargo xtask test`, quickest first, so that a slip shows before the long ones run.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+
+use crate::args::Args;
+use crate::{data, rules, shell};
+
+const STEPS: [&str; 6] = ["fmt", "deps", "clippy", "doc", "data", "unit"];
+
+/// All steps, or those that `--only` names, in the order above.
+pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
+    let only = args.value("--only")?;
+    let rest = std::mem::take(&mut args.rest);
+    args.finish()?;
+    let chosen: Vec<&str> = match &only {
+        Some(names) => names.split(',').collect(),
+        None => STEPS.to_vec(),
+    };
+    if let Some(unknown) = chosen.iter().find(|name| !STEPS.contains(name)) {
+        bail!("no step is called `{unknown}`; there are {}", STEPS.join(", "));
+    }
+    let mut times = Vec::new();
+    let mut left_out = Vec::new();
+    for name in STEPS.into_iter().filter(|name| chosen.contains(name)) {
+        eprintln!("== {name}");
+        let start = Instant::now();
+        left_out.extend(step(name, &rest).with_context(|| format!("step `{name}`"))?);
+        times.push(format!("{name} {:.0} s", start.elapsed().as_secs_f64()));
+    }
+    for what in &left_out {
+        eprintln!("NOT RUN: {what}");
+    }
+    println!("xtask: passed ({})", times.join(", "));
+    Ok(())
+}
+
+/// One step by its own name.
+pub(crate) fn run_one(name: &str, mut args: Args) -> anyhow::Result<()> {
+    if !STEPS.contains(&name) {
+        bail!("no command is called `{name}`\n\nhint: cargo xtask help");
+    }
+    let rest = std::mem::take(&mut args.rest);
+    args.finish()?;
+    for what in step(name, &rest)? {
+        eprintln!("NOT RUN: {what}");
+    }
+    Ok(())
+}
+
+/// Runs a step; gives what it had to leave out for want of a program.
+fn step(name: &str, rest: &[String]) -> anyhow::Result<Vec<String>> {
+    match name {
+        "fmt" => {
+            component("fmt", "rustfmt")?;
+            shell::run(&mut shell::cargo(&["fmt", "--all", "--check"]))
+                .context("the layout differs from rustfmt's; `cargo fmt --all` mends it")?;
+        }
+        "deps" => rules::run()?,
+        "clippy" => {
+            component("clippy", "clippy")?;
+            let args = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
+            shell::run(&mut shell::cargo(&args))?;
+        }
+        "doc" => {
+            let mut doc = shell::cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
+            shell::run(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
+        }
+        "data" => return data::fetch(),
+        "unit" => {
+            let mut test = shell::cargo(&["test"]);
+            if !rest.iter().any(|arg| arg == "-p" || arg.starts_with("--package")) {
+                test.args(["--workspace", "--no-fail-fast"]);
+            }
+            test.args(rest);
+            if let Some(folder) = data::folder() {
+                test.env("WHIT_TEST_DATA", folder);
+            }
+            shell::run(&mut test)?;
+        }
+        _ => bail!("no step is called `{name}`"),
+    }
+    Ok(Vec::new())
+}
+
+/// Fails with what to install when cargo lacks the subcommand.
+fn component(subcommand: &str, package: &str) -> anyhow::Result<()> {
+    if shell::works(&mut shell::cargo(&[subcommand, "--version"])) {
+        return Ok(());
+    }
+    bail!("cargo {subcommand} is not installed\n\nhint: rustup component add {package}")
+}
