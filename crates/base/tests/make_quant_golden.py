@@ -46,8 +46,8 @@ def blocks(dtype):
 
 
 def rows():
-    """Twelve blocks of 32 that a quantizer may meet."""
-    x = rng.standard_normal((12, 32)).astype(np.float32) * np.float32(0.03)
+    """Thirteen blocks of 32 that a quantizer may meet."""
+    x = rng.standard_normal((13, 32)).astype(np.float32) * np.float32(0.03)
     x[1] = 0
     x[2] = np.abs(x[2])
     x[3] = -np.abs(x[3])
@@ -58,6 +58,8 @@ def rows():
     x[8, ::2] = 0
     x[9] = np.arange(-16, 16)
     x[10] *= 1e5
+    x[12] = (np.arange(32) - 15) * 5.5  # with 127 below: steps of 1, ties at every second value
+    x[12, 3] = 127
     return x.reshape(1, -1)
 
 

@@ -88,6 +88,18 @@ fn error_stays_within_the_bound() {
 }
 
 #[test]
+fn small_blocks_do_not_vanish() {
+    // At this magnitude the quotient of a super-block's scale and its largest integer scale rounds to zero as f16.
+    let magnitude = 2f32.powi(-14);
+    for dtype in DType::ALL {
+        let x: Vec<f32> = (0..dtype.block_len()).map(|i| magnitude * (i as f32 * 0.7).cos()).collect();
+        let decoded = decode(dtype, &encode(dtype, &x, None));
+        let error = x.iter().zip(&decoded).fold(0.0_f32, |m, (x, y)| m.max((x - y).abs()));
+        assert!(error < 0.7 * magnitude, "{dtype}: error {error} of {magnitude}");
+    }
+}
+
+#[test]
 fn dot_is_the_dot_of_the_decoded_values() {
     let mut rng = Rng(11);
     for dtype in DType::ALL {
