@@ -43,17 +43,22 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     if n_rounds == 0 || settings.n_threads == 0 {
         bail!("--rounds and --threads want at least 1");
     }
+    let mut peer_engines = Vec::new();
+    for peer in peers.iter().flat_map(|list| list.split(',')) {
+        let (name, path) =
+            peer.split_once('=').with_context(|| format!("--peer wants NAME=PROGRAM, not `{peer}`"))?;
+        if !Path::new(path).is_file() {
+            bail!("peer {name}: there is no program {path}");
+        }
+        peer_engines.push(Engine::peer(name, PathBuf::from(path)));
+    }
+    let model = receipt::Model::read(&model)?;
     let whit = match whit {
         Some(path) => path,
         None => build()?,
     };
     let mut engines = vec![Engine::whit(whit)];
-    for peer in peers.iter().flat_map(|list| list.split(',')) {
-        let (name, path) =
-            peer.split_once('=').with_context(|| format!("--peer wants NAME=PROGRAM, not `{peer}`"))?;
-        engines.push(Engine::peer(name, PathBuf::from(path)));
-    }
-    let model = receipt::Model::read(&model)?;
+    engines.extend(peer_engines);
     let series = measure(&engines, &settings, n_rounds)?;
     let receipt = Receipt::new(Host::read(), commit(), model, &settings, n_rounds, &series);
     fs::create_dir_all(&receipts)?;
