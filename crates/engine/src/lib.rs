@@ -1,2 +1,47 @@
-//! Whit: engine.
+//! Whit: the engine. Loads a model file and generates text with it, for one caller or for many at once.
+//!
+//! ```no_run
+//! use whit_engine::{Engine, EngineOptions, Event, Prompt, Request};
+//!
+//! let mut engine = Engine::load("smollm2.gguf", &EngineOptions::default())?;
+//! for event in engine.generate(Request::new(Prompt::Text("Once upon a time".into())))? {
+//!     if let Event::Token { text, .. } = event? {
+//!         print!("{text}");
+//!     }
+//! }
+//! # Ok::<(), whit_engine::EngineError>(())
+//! ```
+//!
+//! Many requests share a batch: [`Engine::submit`] puts one in line, [`Engine::step`] moves all of them on by one token.
+//! What a request has computed stays in the paged cache; a later one that begins with the same tokens continues from
+//! there, exactly. [`Engine::evaluate`] gives the logits of given tokens.
+//!
+//! Plain threads, no HTTP, no async runtime.
 #![forbid(unsafe_code)]
+
+mod cache;
+mod engine;
+mod error;
+mod evaluate;
+mod event;
+mod generation;
+mod memory;
+mod model;
+mod options;
+mod request;
+mod runner;
+mod sequence;
+
+pub use engine::{Engine, Item, RequestId};
+pub use error::EngineError;
+pub use evaluate::Evaluation;
+pub use event::{Done, Event, FinishReason, Timings, Usage};
+pub use generation::{Generation, PromptReport};
+pub use memory::MemoryEstimate;
+pub use model::{Model, Prepared};
+pub use options::{BackendChoice, EngineOptions};
+pub use request::{CancelToken, Overflow, Prompt, Request};
+pub use whit_base::CacheType;
+pub use whit_cpu::Level;
+pub use whit_models::ModelInfo;
+pub use whit_sample::SamplerConfig;

@@ -15,7 +15,7 @@ mod llama;
 mod qwen2;
 mod rope;
 mod tensors;
-//VOCAB pub mod vocab;
+pub mod vocab;
 
 use whit_base::Plan;
 use whit_files::Gguf;

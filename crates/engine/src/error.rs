@@ -1,0 +1,97 @@
+//! What can go wrong between a file and an answer, each with what to do about it.
+
+use whit_base::BackendError;
+use whit_files::FileError;
+use whit_models::ModelError;
+use whit_sample::SampleError;
+use whit_text::TextError;
+
+/// Every error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The model file could not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The model file is not one that can be run.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Tokenizing, detokenizing, or the chat template failed.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A sampling setting is out of range, or the model's logits cannot be sampled from.
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+    /// The backend failed.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The CPU backend could not be set up.
+    #[error("the CPU backend could not start: {0}")]
+    Cpu(String),
+    /// The tokenizer has tokens for which the model has no embedding.
+    #[error(
+        "the tokenizer has {n_tokens} tokens, but the model has embeddings for {n_vocab}: the file was put together \
+         wrongly, get the model from elsewhere"
+    )]
+    VocabularyMismatch {
+        /// Tokens of the tokenizer.
+        n_tokens: usize,
+        /// Rows of the embedding table.
+        n_vocab: usize,
+    },
+    /// A token id beyond the vocabulary.
+    #[error("token id {id} is not one of the model's {n_vocab} tokens; are the ids from another model?")]
+    TokenOutOfRange {
+        /// The id.
+        id: u32,
+        /// Size of the vocabulary.
+        n_vocab: usize,
+    },
+    /// Nothing to go on from.
+    #[error(
+        "the prompt is empty, and this model has no token to begin a text with; give it at least one word"
+    )]
+    EmptyPrompt,
+    /// The prompt does not fit.
+    #[error(
+        "the prompt of {n_tokens} tokens is {} tokens longer than the context of {n_ctx}; use a larger context \
+         (--ctx {n_tokens} or more{}), shorten the prompt, or let the oldest text be dropped (--overflow shift)",
+        n_tokens - n_ctx, beyond_training(*n_tokens, *n_ctx_train)
+    )]
+    PromptTooLong {
+        /// Tokens in the prompt.
+        n_tokens: usize,
+        /// Tokens that the context holds.
+        n_ctx: usize,
+        /// Tokens that the model was trained for.
+        n_ctx_train: usize,
+    },
+    /// All memory for cached keys and values is in use.
+    #[error(
+        "no cache page is free for this request; let others finish first, or use a smaller context (--ctx)"
+    )]
+    OutOfPages,
+    /// Scoring was asked for while requests hold all places.
+    #[error("all {max_sequences} sequences are in use; let the running requests finish, or allow for more")]
+    Busy {
+        /// Sequences that the engine was made for.
+        max_sequences: usize,
+    },
+    /// A setting that makes no sense.
+    #[error("{setting} is {got}, but must be {expected}")]
+    Setting {
+        /// Its name.
+        setting: &'static str,
+        /// Its value.
+        got: usize,
+        /// What would make sense.
+        expected: String,
+    },
+}
+
+fn beyond_training(n_tokens: usize, n_ctx_train: usize) -> String {
+    if n_tokens <= n_ctx_train {
+        return String::new();
+    }
+    format!("; the model was trained for {n_ctx_train}, so answers may suffer")
+}

@@ -1,0 +1,124 @@
+//! Logits of given tokens: what judging and comparing models needs.
+
+use std::ops::Range;
+
+use crate::cache::SequenceCache;
+use crate::runner::Piece;
+use crate::{Engine, EngineError};
+
+/// A sequence to run, from position 0 on.
+#[derive(Clone, Debug)]
+pub struct Evaluation<'a> {
+    /// Its tokens, at most [`Engine::n_ctx`].
+    pub tokens: &'a [u32],
+    /// The positions whose logits are wanted.
+    pub outputs: Range<usize>,
+}
+
+/// A sequence that is being run.
+struct Running<'a> {
+    index: usize,
+    input: &'a Evaluation<'a>,
+    cache: SequenceCache,
+}
+
+impl Running<'_> {
+    fn n_left(&self) -> usize {
+        self.input.tokens.len() - self.cache.len()
+    }
+
+    /// The outputs among the next `n` tokens, as places among them.
+    fn outputs(&self, n: usize) -> Range<usize> {
+        let first = self.cache.len();
+        let place = |position: usize| position.clamp(first, first + n) - first;
+        place(self.input.outputs.start)..place(self.input.outputs.end)
+    }
+
+    /// How many of the next tokens fit, given room for so many rows and outputs.
+    fn n_fitting(&self, rows: usize, outputs: usize) -> usize {
+        let n = self.n_left().min(rows);
+        let wanted = self.outputs(n);
+        if wanted.len() <= outputs { n } else { wanted.start + outputs }
+    }
+}
+
+impl Engine {
+    /// Runs `inputs`, several at a time if the engine has room for several sequences, and hands each wanted row of logits
+    /// to `sink` with the index of its input and its position. Rows of one input come in order. Cached prefixes are
+    /// neither used nor left behind.
+    ///
+    /// # Errors
+    /// An input longer than the context or with ids beyond the vocabulary, running requests that take all places, and
+    /// failures of the backend.
+    pub fn evaluate(
+        &mut self,
+        inputs: &[Evaluation<'_>],
+        sink: &mut dyn FnMut(usize, usize, &[f32]),
+    ) -> Result<(), EngineError> {
+        for input in inputs {
+            self.check_tokens(input.tokens)?;
+            if input.tokens.len() > self.n_ctx() {
+                return Err(self.too_long(input.tokens.len()));
+            }
+        }
+        let n_places = self.max_sequences() - self.live.len();
+        if n_places == 0 {
+            return Err(EngineError::Busy { max_sequences: self.max_sequences() });
+        }
+        let mut coming = inputs.iter().enumerate();
+        let mut running: Vec<Running<'_>> = Vec::new();
+        let result = loop {
+            while running.len() < n_places
+                && let Some((index, input)) = coming.next()
+            {
+                running.push(Running { index, input, cache: self.cache.start_alone() });
+            }
+            if running.is_empty() {
+                break Ok(());
+            }
+            if let Err(error) = self.evaluate_step(&mut running, sink) {
+                break Err(error);
+            }
+            for at in (0..running.len()).rev() {
+                if running[at].n_left() == 0 {
+                    self.cache.release(running.remove(at).cache, &[]);
+                }
+            }
+        };
+        running.into_iter().for_each(|left| self.cache.release(left.cache, &[]));
+        result
+    }
+
+    fn evaluate_step(
+        &mut self,
+        running: &mut [Running<'_>],
+        sink: &mut dyn FnMut(usize, usize, &[f32]),
+    ) -> Result<(), EngineError> {
+        let (mut rows, mut outputs) = (self.runner.max_rows(), self.runner.max_outputs());
+        let mut n_rows = Vec::with_capacity(running.len());
+        for one in running.iter_mut() {
+            let n = one.n_fitting(rows, outputs);
+            rows -= n;
+            outputs -= one.outputs(n).len();
+            self.cache.reserve(&mut one.cache, n).map_err(|_| EngineError::OutOfPages)?;
+            n_rows.push(n);
+        }
+        let pieces = || running.iter().zip(&n_rows).filter(|(_, n)| **n > 0);
+        self.runner.run(pieces().map(|(one, &n)| {
+            let first = one.cache.len();
+            let tokens = &one.input.tokens[first..first + n];
+            Piece { tokens, outputs: one.outputs(n), cache: &one.cache }
+        }))?;
+        let mut output = 0;
+        for (one, &n) in pieces() {
+            for row in one.outputs(n) {
+                sink(one.index, one.cache.len() + row, self.runner.logits(output));
+                output += 1;
+            }
+        }
+        for (one, n) in running.iter_mut().zip(n_rows) {
+            self.cache.commit(&mut one.cache, one.input.tokens, n);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! What a caller asks for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use whit_sample::SamplerConfig;
+
+/// What the model shall go on from.
+#[derive(Clone, Debug)]
+pub enum Prompt {
+    /// Text to be continued, as it is. Control tokens spelled out in it are plain text.
+    Text(String),
+    /// Token ids, as they are.
+    Tokens(Vec<u32>),
+}
+
+/// What to do when a sequence outgrows the context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// A prompt that does not fit is an error; an answer ends with
+    /// [`FinishReason::ContextFull`](crate::FinishReason::ContextFull).
+    #[default]
+    Error,
+    /// Keep the first [`Request::n_keep`] tokens, drop the older half of the rest, and read what remains anew, so that
+    /// the result is exactly that of a shorter prompt.
+    Shift,
+}
+
+/// A request for text.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What to go on from.
+    pub prompt: Prompt,
+    /// How to choose tokens.
+    pub sampling: SamplerConfig,
+    /// Most tokens to generate. `None`: until the model ends or the context is full.
+    pub max_tokens: Option<usize>,
+    /// Texts at which to stop; they are not part of the answer.
+    pub stop: Vec<String>,
+    /// What to do when the context is full.
+    pub overflow: Overflow,
+    /// Tokens at the beginning that [`Overflow::Shift`] keeps, at most half the context. `None`: the token that begins
+    /// a text, if there is one.
+    pub n_keep: Option<usize>,
+    /// Go on past the tokens with which the model ends its answer: for measuring.
+    pub ignore_eos: bool,
+    /// Ends the request from elsewhere.
+    pub cancel: Option<CancelToken>,
+}
+
+impl Request {
+    /// A request with default settings: sampling as in [`SamplerConfig::default`], no limit, overflow is an error.
+    pub fn new(prompt: Prompt) -> Request {
+        Request {
+            prompt,
+            sampling: SamplerConfig::default(),
+            max_tokens: None,
+            stop: Vec::new(),
+            overflow: Overflow::default(),
+            n_keep: None,
+            ignore_eos: false,
+            cancel: None,
+        }
+    }
+}
+
+/// A flag that ends a request, at the next step, from any thread or signal handler.
+#[derive(Clone, Debug, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// A flag not yet set.
+    pub fn new() -> CancelToken {
+        CancelToken::default()
+    }
+
+    /// Sets it.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is set.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
