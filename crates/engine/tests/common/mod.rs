@@ -1,0 +1,95 @@
+//! What the tests of this crate share: the golden models, and the backends to try them on.
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
+use std::path::PathBuf;
+
+use whit_base::Backend;
+use whit_base::reference::ReferenceBackend;
+use whit_engine::{
+    CacheType, Done, Engine, EngineOptions, Event, Model, Overflow, Prompt, Request, SamplerConfig,
+};
+
+/// The models of `tests/golden`, see its README.
+pub(crate) const GOLDEN: [&str; 6] = [
+    "llama-gqa-llama3",
+    "llama-untied-linear-bias",
+    "qwen2-gqa7",
+    "qwen2-yarn",
+    "gemma3-global-linear",
+    "gemma3-pattern2-softcap",
+];
+
+/// A golden model and what `transformers` says of it.
+pub(crate) struct Golden {
+    pub(crate) name: &'static str,
+    pub(crate) path: PathBuf,
+    pub(crate) n_vocab: usize,
+    pub(crate) prompt: Vec<u32>,
+    pub(crate) greedy: Vec<u32>,
+    /// `(prompt, n_vocab)`.
+    pub(crate) logits: Vec<f32>,
+}
+
+impl Golden {
+    pub(crate) fn load(name: &'static str) -> Golden {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let text = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let ids = |key: &str| -> Vec<u32> {
+            json[key].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+        };
+        let bytes = std::fs::read(folder.join(format!("{name}.logits.bin"))).unwrap();
+        let logits = bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        Golden {
+            name,
+            path: folder.join(format!("{name}.gguf")),
+            n_vocab: json["n_vocab"].as_u64().unwrap() as usize,
+            prompt: ids("prompt"),
+            greedy: ids("greedy"),
+            logits,
+        }
+    }
+
+    pub(crate) fn all() -> impl Iterator<Item = Golden> {
+        GOLDEN.into_iter().map(Golden::load)
+    }
+
+    pub(crate) fn engine(&self, backend: &dyn Backend, options: &EngineOptions) -> Engine {
+        Engine::with_backend(Model::open(&self.path).unwrap(), backend, options).unwrap()
+    }
+}
+
+/// Everything that a golden model must come out the same on.
+pub(crate) fn backends() -> Vec<Box<dyn Backend>> {
+    vec![Box::new(reference())]
+}
+
+pub(crate) fn reference() -> ReferenceBackend {
+    ReferenceBackend { quantize_activations: false }
+}
+
+pub(crate) fn exact() -> EngineOptions {
+    EngineOptions { cache_type: CacheType::F32, ctx: Some(256), ..EngineOptions::default() }
+}
+
+pub(crate) fn greedy(prompt: &[u32], max_tokens: usize) -> Request {
+    Request {
+        sampling: SamplerConfig::greedy(),
+        max_tokens: Some(max_tokens),
+        overflow: Overflow::Error,
+        ..Request::new(Prompt::Tokens(prompt.to_vec()))
+    }
+}
+
+/// Runs a request alone to its end.
+pub(crate) fn answer(engine: &mut Engine, request: Request) -> (Vec<u32>, Done) {
+    let mut ids = Vec::new();
+    for event in engine.generate(request).unwrap() {
+        match event.unwrap() {
+            Event::Token { id, .. } => ids.push(id),
+            Event::Shifted { .. } => {}
+            Event::Done(done) => return (ids, done),
+        }
+    }
+    panic!("no Done");
+}
