@@ -3,7 +3,7 @@
 //! Key names are those of the GGUF specification and of llama.cpp's `llama-arch.cpp`. Algorithms live in `whit-text`.
 
 use whit_files::{Array, Gguf, Metadata};
-use whit_text::{SpecialIds, TextError, TokenKind, Tokenizer, VocabSpec};
+use whit_text::{ChatTemplate, SpecialIds, TextError, TokenKind, Tokenizer, VocabSpec};
 
 use crate::ModelError;
 
@@ -16,6 +16,15 @@ const PHI3_KEEPS_SPACE: [&[u8]; 3] = [b"<unk>", b"<s>", b"<|endoftext|>"];
 /// Metadata of a wrong type, a missing vocabulary, and whatever [`Tokenizer::new`] refuses.
 pub fn tokenizer(gguf: &Gguf) -> Result<Tokenizer, ModelError> {
     Ok(Tokenizer::new(spec(gguf.metadata())?)?)
+}
+
+/// The chat template that a GGUF carries.
+///
+/// # Errors
+/// [`TextError::NoChatTemplate`] if it has none, and a template that is no string or not valid Jinja.
+pub fn chat_template(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<ChatTemplate, ModelError> {
+    let source = gguf.metadata().opt_str("tokenizer.chat_template")?.ok_or(TextError::NoChatTemplate)?;
+    Ok(ChatTemplate::new(source, tokenizer.template_tokens())?)
 }
 
 /// The vocabulary that a GGUF's metadata describes.
@@ -41,7 +50,8 @@ pub fn spec(metadata: &Metadata) -> Result<VocabSpec<'_>, ModelError> {
     }
     let id = |name: &str| metadata.opt_u32(&format!("tokenizer.ggml.{name}_token_id"));
     spec.special = SpecialIds {
-        bos: id("bos")?,
+        // An encoder opens its input with what BERT calls the class token.
+        bos: id("bos")?.or(id("cls")?),
         eos: id("eos")?,
         eot: id("eot")?,
         eom: id("eom")?,

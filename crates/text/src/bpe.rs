@@ -9,6 +9,7 @@ use std::collections::BinaryHeap;
 
 use crate::TextError;
 use crate::hash::{MAX_PROBES, hash_u64};
+use crate::spec::TokenKind;
 use crate::vocab::{Vocab, broken};
 
 /// No merge.
@@ -62,10 +63,13 @@ impl Merges {
             product.extend_from_slice(right);
             // Nearly every vocabulary numbers merged tokens in the order of the merges: try the next id before the table.
             guess += 1;
-            let merged = if (guess as usize) < vocab.len() && vocab.text(guess) == product {
+            let merged = if (guess as usize) < vocab.len()
+                && vocab.text(guess) == product
+                && vocab.kind(guess) == TokenKind::Normal
+            {
                 Some(guess)
             } else {
-                vocab.find(&product)
+                vocab.find_plain(&product)
             };
             if let (Some(merged), Some(left), Some(right)) = (merged, vocab.find(left), vocab.find(right)) {
                 guess = merged;

@@ -11,6 +11,7 @@
 mod bpe;
 mod byte_level;
 mod cache;
+mod chat;
 mod error;
 mod hash;
 mod pre;
@@ -22,6 +23,7 @@ mod tokenizer;
 mod vocab;
 mod wordpiece;
 
+pub use chat::{ChatInput, ChatTemplate, Message, Prompt, TemplateLimits, TemplateTokens};
 pub use error::TextError;
 pub use spec::{SpecialIds, TokenKind, VocabSpec};
 pub use stream::StreamDecoder;

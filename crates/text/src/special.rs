@@ -5,6 +5,7 @@
 //! nothing is built but 256 short lists. Control and unknown tokens are matched only on request, so that a user's text
 //! cannot smuggle them in; user-defined ones always.
 
+use crate::chat::MARK;
 use crate::spec::TokenKind;
 use crate::vocab::Vocab;
 
@@ -24,6 +25,16 @@ pub(crate) struct Special {
 pub(crate) enum Fragment<'t> {
     Text(&'t str),
     Token(u32),
+}
+
+/// Bytes of the character that begins with `first`.
+fn char_len(first: u8) -> usize {
+    match first {
+        0..=0x7f => 1,
+        0x80..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0..=0xff => 4,
+    }
 }
 
 fn is_special(kind: TokenKind, parse_special: bool) -> bool {
@@ -46,7 +57,7 @@ impl Special {
             let text = vocab.text(id);
             let Some(&first) = text.first() else { continue };
             let len = text.len() as u32;
-            let mut add = |lists: &mut Vec<Vec<u32>>| {
+            let add = |lists: &mut Vec<Vec<u32>>| {
                 let list = &mut lists[first as usize];
                 if let Err(at) = list.binary_search_by(|known| len.cmp(known)) {
                     list.insert(at, len);
@@ -76,12 +87,14 @@ impl Special {
             let start = from + offset;
             for &len in &lists[first as usize] {
                 let end = start + len as usize;
+                // A mark within a longer spelling parts it anyway; after a single character it must be looked for.
                 // The boundary checks keep texts that are no UTF-8 (in a damaged file) from cutting a character.
                 if end <= bytes.len()
                     && text.is_char_boundary(start)
                     && text.is_char_boundary(end)
                     && let Some(id) = vocab.find(&bytes[start..end])
                     && is_special(vocab.kind(id), parse_special)
+                    && !(len as usize == char_len(first) && text[end..].starts_with(MARK))
                 {
                     return Some((id, start, end));
                 }
@@ -119,16 +132,17 @@ impl Special {
         Ok(())
     }
 
-    /// Start and end of every control or unknown token spelled out in `text`.
-    pub(crate) fn control_spans(&self, vocab: &Vocab, text: &str) -> Vec<(usize, usize)> {
-        let mut spans = Vec::new();
-        let mut from = 0;
-        while let Some((id, start, end)) = self.next(vocab, text, from, true) {
-            if vocab.kind(id) != TokenKind::UserDefined {
-                spans.push((start, end));
-            }
-            from = end;
-        }
-        spans
+    /// Every place in `text` where a control or unknown token is spelled out, overlapping ones too.
+    pub(crate) fn control_starts(&self, vocab: &Vocab, text: &str) -> Vec<usize> {
+        let control = |&(at, first): &(usize, u8)| {
+            self.all[first as usize].iter().any(|&len| {
+                text.as_bytes()
+                    .get(at..at + len as usize)
+                    .and_then(|spelled| vocab.find(spelled))
+                    .is_some_and(|id| matches!(vocab.kind(id), TokenKind::Control | TokenKind::Unknown))
+            })
+        };
+        let places = text.bytes().enumerate().filter(|&(at, _)| text.is_char_boundary(at));
+        places.filter(control).map(|(at, _)| at).collect()
     }
 }

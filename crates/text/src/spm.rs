@@ -73,19 +73,13 @@ impl Spm {
         Self { byte_tokens: vocab.byte_tokens(), unk, longest }
     }
 
-    /// The id of a text that may stand in a result: control tokens and the like are never made from text.
-    #[inline]
-    fn token(vocab: &Vocab, text: &[u8]) -> Option<u32> {
-        vocab.find(text).filter(|&id| matches!(vocab.kind(id), TokenKind::Normal | TokenKind::UserDefined))
-    }
-
     /// Score of the join of adjacent text, if it is a token. -0.0 becomes 0.0: the total order must not tell them apart.
     #[inline]
     fn score(&self, vocab: &Vocab, joined: &[u8]) -> Option<f32> {
         if joined.len() > self.longest {
             return None;
         }
-        Self::token(vocab, joined).map(|id| vocab.score(id) + 0.0).filter(|score| !score.is_nan())
+        vocab.find_plain(joined).map(|id| vocab.score(id) + 0.0).filter(|score| !score.is_nan())
     }
 
     /// Appends the tokens of `word`.
@@ -123,7 +117,7 @@ impl Spm {
     }
 
     fn emit(&self, vocab: &Vocab, piece: &[u8], out: &mut Vec<u32>) {
-        if let Some(id) = Self::token(vocab, piece) {
+        if let Some(id) = vocab.find_plain(piece) {
             out.push(id);
         } else if piece.iter().all(|&byte| self.byte_tokens[byte as usize].is_some()) {
             out.extend(piece.iter().filter_map(|&byte| self.byte_tokens[byte as usize]));

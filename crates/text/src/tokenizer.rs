@@ -3,7 +3,10 @@
 //! Ties the algorithms together: special tokens first, then the family's own splitting and merging. Building one costs
 //! milliseconds (the tables are arenas, not maps of strings); it is shared by reference between threads.
 
+use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError, TryLockError};
+
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use crate::TextError;
 use crate::bpe::{self, Merges};
@@ -13,7 +16,7 @@ use crate::pre::PreTokenizer;
 use crate::spec::{SpecialIds, TokenKind, VocabSpec};
 use crate::special::{Fragment, Special};
 use crate::spm::{self, Spm};
-use crate::vocab::{Vocab, broken};
+use crate::vocab::Vocab;
 use crate::wordpiece::WordPiece;
 
 /// Spellings of tokens at which generation ends whether or not the file says so, as in llama.cpp's list. A spelling counts
@@ -173,25 +176,25 @@ impl Tokenizer {
         ids.eom = in_range(ids.eom, None);
         find_ends(&mut vocab, &mut ids);
 
-        let mut defaults = (false, false, false, false);
-        let (add_bos, add_eos, add_sep, add_space_prefix) = &mut defaults;
+        let add_bos;
+        let (mut add_sep, mut add_space_prefix) = (false, false);
         let model = match spec.model {
             "gpt2" => {
                 let mut pre = PreTokenizer::by_name(spec.pre)?;
                 pre.ignore_merges = spec.ignore_merges.unwrap_or(pre.ignore_merges);
-                *add_bos = pre.add_bos;
-                *add_sep = pre.add_sep;
+                add_bos = pre.add_bos;
+                add_sep = pre.add_sep;
                 let mut byte_ids = Box::new([None; 256]);
                 let mut spelled = Vec::new();
                 for byte in 0..=255u8 {
                     spelled.clear();
                     byte_level::encode_into(&[byte], &mut spelled);
-                    byte_ids[byte as usize] = vocab.find(&spelled);
+                    byte_ids[byte as usize] = vocab.find_plain(&spelled);
                 }
                 Model::ByteBpe { merges: Merges::new(&vocab, spec.merges)?, pre, byte_ids }
             }
             "gemma4" => {
-                *add_bos = true;
+                add_bos = true;
                 Model::CharBpe {
                     merges: Merges::new(&vocab, spec.merges)?,
                     byte_ids: vocab.byte_tokens(),
@@ -199,13 +202,13 @@ impl Tokenizer {
                 }
             }
             "llama" => {
-                *add_bos = true;
-                *add_space_prefix = true;
+                add_bos = true;
+                add_space_prefix = true;
                 Model::Spm { spm: Spm::new(&vocab, ids.unk), joined: spm::bytes_before_space(&vocab) }
             }
             "bert" => {
-                *add_bos = true;
-                *add_sep = true;
+                add_bos = true;
+                add_sep = true;
                 let lowercase = spec.lowercase.unwrap_or(true);
                 let strip_accents = spec.strip_accents.unwrap_or(lowercase);
                 Model::WordPiece(WordPiece::new(&vocab, lowercase, strip_accents, ids.unk))
@@ -216,10 +219,10 @@ impl Tokenizer {
         Ok(Self {
             model,
             special,
-            add_bos: spec.add_bos.unwrap_or(defaults.0) && ids.bos.is_some(),
-            add_eos: spec.add_eos.unwrap_or(defaults.1) && ids.eos.is_some(),
-            add_sep: spec.add_sep.unwrap_or(defaults.2) && ids.sep.is_some(),
-            add_space_prefix: spec.add_space_prefix.unwrap_or(defaults.3),
+            add_bos: spec.add_bos.unwrap_or(add_bos) && ids.bos.is_some(),
+            add_eos: spec.add_eos.unwrap_or(false) && ids.eos.is_some(),
+            add_sep: spec.add_sep.unwrap_or(add_sep) && ids.sep.is_some(),
+            add_space_prefix: spec.add_space_prefix.unwrap_or(add_space_prefix),
             remove_extra_whitespaces: spec.remove_extra_whitespaces.unwrap_or(false),
             vocab,
             ids,
@@ -234,8 +237,44 @@ impl Tokenizer {
         })
     }
 
+    /// Encodes a prompt in which `mark` stands after the first character of spellings that are text; `lift` takes the
+    /// marks away again.
+    pub(crate) fn encode_guarded(
+        &self,
+        text: &str,
+        mark: char,
+        lift: impl for<'t> Fn(&'t str) -> Cow<'t, str>,
+    ) -> Result<Vec<u32>, TextError> {
+        let mut out =
+            self.encode_with(text, EncodeOptions::PROMPT, |tokenizer, part, after_special, work, out| {
+                if !part.contains(mark) {
+                    return tokenizer.encode_plain(part, after_special, work, out);
+                }
+                let part = lift(part);
+                let mut after_special = after_special;
+                // A mark may have parted a user-defined token as well; those are matched in any text.
+                tokenizer.special.split(&tokenizer.vocab, &part, false, |fragment| match fragment {
+                    Fragment::Token(id) => {
+                        out.push(id);
+                        after_special = true;
+                        Ok(())
+                    }
+                    Fragment::Text(part) => {
+                        tokenizer.encode_plain(part, std::mem::take(&mut after_special), work, out)
+                    }
+                })
+            })?;
+        out.truncate(out.len() - self.n_closing());
+        Ok(out)
+    }
+
+    /// How many tokens close a text.
+    fn n_closing(&self) -> usize {
+        usize::from(self.add_sep) + usize::from(self.add_eos)
+    }
+
     /// The frame of every encoding: special tokens around and between, `plain` for the text between them.
-    pub(crate) fn encode_with(
+    fn encode_with(
         &self,
         text: &str,
         options: EncodeOptions,
@@ -284,7 +323,7 @@ impl Tokenizer {
     }
 
     /// Appends the tokens of a text without special tokens in it.
-    pub(crate) fn encode_plain(
+    fn encode_plain(
         &self,
         text: &str,
         after_special: bool,
@@ -292,12 +331,12 @@ impl Tokenizer {
         out: &mut Vec<u32>,
     ) -> Result<(), TextError> {
         match &self.model {
-            Model::ByteBpe { merges, pre, byte_ids } => pre.split(text, |word| {
+            Model::ByteBpe { merges, pre, byte_ids } => pre.split(&composed(text, pre.nfc), |word| {
                 cached(work, word.as_bytes(), out, |work, out| {
                     if pre.ignore_merges {
                         work.spelled.clear();
                         byte_level::encode_into(word.as_bytes(), &mut work.spelled);
-                        if let Some(id) = self.vocab.find(&work.spelled) {
+                        if let Some(id) = self.vocab.find_plain(&work.spelled) {
                             out.push(id);
                             return;
                         }
@@ -316,7 +355,7 @@ impl Tokenizer {
                     spm::split_words(line, joined, |word| {
                         cached(work, word.as_bytes(), out, |work, out| {
                             if word.starts_with('\n')
-                                && let Some(id) = self.vocab.find(word.as_bytes())
+                                && let Some(id) = self.vocab.find_plain(word.as_bytes())
                             {
                                 out.push(id);
                                 return;
@@ -374,7 +413,7 @@ impl Tokenizer {
         let mut buffer = [0u8; 4];
         for c in word.chars() {
             let bytes = c.encode_utf8(&mut buffer).as_bytes();
-            match self.vocab.find(bytes) {
+            match self.vocab.find_plain(bytes) {
                 Some(id) => symbols.push(id),
                 None if bytes.iter().all(|&b| byte_ids[b as usize].is_some()) => {
                     symbols.extend(bytes.iter().filter_map(|&b| byte_ids[b as usize]));
@@ -521,7 +560,10 @@ fn find_ends(vocab: &mut Vocab, ids: &mut SpecialIds) {
     ends.sort_unstable();
     ends.dedup();
     for &id in &ends {
-        vocab.set_kind(id, TokenKind::Control);
+        // A model may end at what is ordinary text elsewhere (a newline): that stays text.
+        if vocab.kind(id) == TokenKind::UserDefined {
+            vocab.set_kind(id, TokenKind::Control);
+        }
     }
     ids.end_of_generation = ends;
 }
@@ -540,6 +582,15 @@ fn cached(work: &mut Work, word: &[u8], out: &mut Vec<u32>, encode: impl FnOnce(
     let start = out.len();
     encode(work, out);
     work.cache.put(&key, &out[start..]);
+}
+
+/// `text` in composed form, if that is wanted and it is not already.
+fn composed(text: &str, nfc: bool) -> Cow<'_, str> {
+    if !nfc || text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(text.nfc().collect())
+    }
 }
 
 /// Calls `part` with the runs of newlines and the runs of all else.

@@ -147,6 +147,13 @@ impl Vocab {
         }
     }
 
+    /// The id with exactly this text, if the token may be made from ordinary text: a word of a user's must never turn into
+    /// a control token.
+    #[inline]
+    pub(crate) fn find_plain(&self, text: &[u8]) -> Option<u32> {
+        self.find(text).filter(|&id| matches!(self.kind(id), TokenKind::Normal | TokenKind::UserDefined))
+    }
+
     /// Ids of the 256 tokens `<0x00>` .. `<0xFF>`, where the vocabulary has them.
     pub(crate) fn byte_tokens(&self) -> Box<[Option<u32>; 256]> {
         const HEX: &[u8; 16] = b"0123456789ABCDEF";

@@ -7,7 +7,6 @@
 use unicode_normalization::UnicodeNormalization;
 
 use crate::pre::classes::{CLASSES, NONSPACING, OTHER, PUNCTUATION};
-use crate::spec::TokenKind;
 use crate::vocab::Vocab;
 
 /// A longer word is unknown as a whole (`max_input_chars_per_word`).
@@ -94,8 +93,7 @@ impl WordPiece {
                     return false;
                 }
                 if word.is_char_boundary(end)
-                    && let Some(id) = vocab.find(&word.as_bytes()[start..end])
-                    && vocab.kind(id) == TokenKind::Normal
+                    && let Some(id) = vocab.find_plain(&word.as_bytes()[start..end])
                 {
                     break id;
                 }

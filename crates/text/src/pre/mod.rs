@@ -15,8 +15,10 @@ use crate::TextError;
 
 const DIGIT: &str = r"\p{N}";
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+#[cfg(test)]
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+#[cfg(test)]
 const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -52,6 +54,8 @@ struct Rule {
     ignore_merges: bool,
     add_bos: bool,
     add_sep: bool,
+    /// Text is brought into Unicode's composed form first.
+    nfc: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,11 +66,11 @@ enum Kind {
 }
 
 const fn fast(words: Words) -> Rule {
-    Rule { words: Kind::Fast(words), ignore_merges: false, add_bos: false, add_sep: false }
+    Rule { words: Kind::Fast(words), ignore_merges: false, add_bos: false, add_sep: false, nfc: false }
 }
 
 const fn patterns(patterns: &'static [&'static str]) -> Rule {
-    Rule { words: Kind::Patterns(patterns), ignore_merges: false, add_bos: false, add_sep: false }
+    Rule { words: Kind::Patterns(patterns), ignore_merges: false, add_bos: false, add_sep: false, nfc: false }
 }
 
 fn rule(name: &str) -> Option<Rule> {
@@ -82,9 +86,11 @@ fn rule(name: &str) -> Option<Rule> {
         | "jina-v5-nano" => Rule { ignore_merges: true, add_bos: true, ..fast(Words::Cl100k3) },
         "glm4" | "glm5" => Rule { ignore_merges: true, ..fast(Words::Cl100k3) },
         "dbrx" | "smaug-bpe" | "chatglm-bpe" => fast(Words::Cl100k3),
-        "qwen2" | "deepseek-r1-qwen" | "kormo" | "f2llmv2" | "stablelm2" | "hunyuan" | "solar-open"
-        | "megrez" | "grok-2" => fast(Words::Cl100k1),
-        "qwen35" => fast(Words::Cl100k1Marks),
+        // Qwen's own tokenizers normalise (llama.cpp does not): decomposed accents are no words that the model knows.
+        "qwen2" => Rule { nfc: true, ..fast(Words::Cl100k1) },
+        "deepseek-r1-qwen" | "kormo" | "f2llmv2" | "stablelm2" | "hunyuan" | "solar-open" | "megrez"
+        | "grok-2" => fast(Words::Cl100k1),
+        "qwen35" => Rule { nfc: true, ..fast(Words::Cl100k1Marks) },
         "tekken" => Rule { ignore_merges: true, add_bos: true, ..patterns(&[TEKKEN]) },
         "gpt-4o" | "llama4" | "kanana2" | "talkie" | "minimax-m2" => patterns(&[GPT4O]),
         "granite-embed-multi-97m" => Rule { ignore_merges: true, ..patterns(&[GPT4O]) },
@@ -154,6 +160,7 @@ pub(crate) struct PreTokenizer {
     pub(crate) ignore_merges: bool,
     pub(crate) add_bos: bool,
     pub(crate) add_sep: bool,
+    pub(crate) nfc: bool,
 }
 
 enum Splitter {
@@ -179,6 +186,7 @@ impl PreTokenizer {
             ignore_merges: rule.ignore_merges,
             add_bos: rule.add_bos,
             add_sep: rule.add_sep,
+            nfc: rule.nfc,
         })
     }
 
