@@ -5,9 +5,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-/// The folder of the workspace's Cargo.toml.
+/// The folder of the workspace's Cargo.toml. `cargo run` names it; a program started by hand remembers where it was built,
+/// which checkouts that share a target folder may confuse.
 pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let here = Path::new(&here);
     here.parent().unwrap_or(here).to_path_buf()
 }
 
