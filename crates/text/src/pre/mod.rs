@@ -90,7 +90,8 @@ fn rule(name: &str) -> Option<Rule> {
         "qwen2" => Rule { nfc: true, ..fast(Words::Cl100k1) },
         "deepseek-r1-qwen" | "kormo" | "f2llmv2" | "stablelm2" | "hunyuan" | "solar-open" | "megrez"
         | "grok-2" => fast(Words::Cl100k1),
-        "qwen35" => Rule { nfc: true, ..fast(Words::Cl100k1Marks) },
+        // Not so here: its published vectors hold decomposed accents, and want them as they are.
+        "qwen35" => fast(Words::Cl100k1Marks),
         "tekken" => Rule { ignore_merges: true, add_bos: true, ..patterns(&[TEKKEN]) },
         "gpt-4o" | "llama4" | "kanana2" | "talkie" | "minimax-m2" => patterns(&[GPT4O]),
         "granite-embed-multi-97m" => Rule { ignore_merges: true, ..patterns(&[GPT4O]) },
