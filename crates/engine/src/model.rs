@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use whit_files::Gguf;
 use whit_models::ModelInfo;
-use whit_text::{EncodeOptions, Tokenizer};
+use whit_text::{ChatInput, ChatTemplate, EncodeOptions, Message, Tokenizer};
 
 use crate::memory::Sizing;
 use crate::{EngineError, EngineOptions, MemoryEstimate, Prompt};
@@ -14,6 +14,8 @@ use crate::{EngineError, EngineOptions, MemoryEstimate, Prompt};
 #[derive(Clone, Debug)]
 pub struct Model {
     inner: Arc<Inner>,
+    /// In place of the file's own.
+    template: Option<Arc<ChatTemplate>>,
 }
 
 #[derive(Debug)]
@@ -21,6 +23,8 @@ struct Inner {
     gguf: Gguf,
     info: ModelInfo,
     tokenizer: OnceLock<Tokenizer>,
+    /// `None`: the file has none.
+    template: OnceLock<Option<ChatTemplate>>,
 }
 
 /// A prompt as the model gets it.
@@ -48,8 +52,8 @@ impl Model {
     /// An architecture that is not supported.
     pub fn from_gguf(gguf: Gguf) -> Result<Model, EngineError> {
         let info = whit_models::describe(&gguf)?;
-        let inner = Inner { gguf, info, tokenizer: OnceLock::new() };
-        Ok(Model { inner: Arc::new(inner) })
+        let inner = Inner { gguf, info, tokenizer: OnceLock::new(), template: OnceLock::new() };
+        Ok(Model { inner: Arc::new(inner), template: None })
     }
 
     /// What the model is.
@@ -82,9 +86,40 @@ impl Model {
         }
         Ok(self.inner.tokenizer.get_or_init(|| tokenizer))
     }
-}
 
-impl Model {
+    /// The chat template: the one given by [`with_template`](Self::with_template), else the file's own, else none.
+    ///
+    /// # Errors
+    /// A template that is not valid, or a tokenizer that is not.
+    pub fn template(&self) -> Result<Option<&ChatTemplate>, EngineError> {
+        if let Some(template) = &self.template {
+            return Ok(Some(template));
+        }
+        if let Some(template) = self.inner.template.get() {
+            return Ok(template.as_ref());
+        }
+        let source = self.gguf().metadata().opt_str("tokenizer.chat_template")?;
+        let template = match source {
+            Some(source) => Some(ChatTemplate::new(source, self.tokenizer()?.template_tokens())?),
+            None => None,
+        };
+        Ok(self.inner.template.get_or_init(|| template).as_ref())
+    }
+
+    /// The same model with another chat template (Jinja).
+    ///
+    /// # Errors
+    /// A template that is not valid.
+    pub fn with_template(self, source: &str) -> Result<Model, EngineError> {
+        let template = ChatTemplate::new(source, self.tokenizer()?.template_tokens())?;
+        Ok(Model { template: Some(Arc::new(template)), ..self })
+    }
+
+    /// Whether conversations can be put into a form that the model was taught.
+    pub fn has_chat_template(&self) -> bool {
+        self.template.is_some() || self.info().has_chat_template
+    }
+
     /// Turns a prompt into tokens.
     ///
     /// # Errors
@@ -92,11 +127,32 @@ impl Model {
     pub fn prepare(&self, prompt: &Prompt) -> Result<Prepared, EngineError> {
         match prompt {
             Prompt::Tokens(tokens) => Ok(Prepared { tokens: tokens.clone(), raw: false }),
-            Prompt::Text(text) => {
-                let tokens = self.tokenizer()?.encode(text, EncodeOptions::TEXT)?;
-                Ok(Prepared { tokens, raw: false })
-            }
+            Prompt::Text(text) => Ok(Prepared { tokens: self.encode_beginning(text)?, raw: false }),
+            Prompt::Chat(messages) => match self.template()? {
+                Some(template) => {
+                    let tokenizer = self.tokenizer()?;
+                    let prompt = template.prompt(&ChatInput::new(messages), tokenizer)?;
+                    Ok(Prepared { tokens: tokenizer.encode_prompt(&prompt)?, raw: false })
+                }
+                None => {
+                    let texts: Vec<&str> = messages.iter().filter_map(Message::text).collect();
+                    Ok(Prepared { tokens: self.encode_beginning(&texts.join("\n\n"))?, raw: true })
+                }
+            },
         }
+    }
+
+    /// Text from which the model shall go on: BOS where the model wants it, but no EOS after it.
+    fn encode_beginning(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+        let tokenizer = self.tokenizer()?;
+        let bos = tokenizer.special_ids().bos.filter(|_| tokenizer.adds_bos());
+        let mut tokens: Vec<u32> = bos.into_iter().collect();
+        tokens.extend(tokenizer.encode(text, EncodeOptions::PIECE)?);
+        if tokens.is_empty() {
+            // A model that begins texts with nothing can still begin one with what ends the text before.
+            tokens.extend(tokenizer.special_ids().bos.or(tokenizer.special_ids().eos));
+        }
+        Ok(tokens)
     }
 
     /// What the model needs in memory with these options.

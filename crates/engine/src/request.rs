@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use whit_sample::SamplerConfig;
+use whit_text::Message;
 
 /// What the model shall go on from.
 #[derive(Clone, Debug)]
 pub enum Prompt {
     /// Text to be continued, as it is. Control tokens spelled out in it are plain text.
     Text(String),
+    /// A conversation, put into the form that the model was taught (its chat template).
+    Chat(Vec<Message>),
     /// Token ids, as they are.
     Tokens(Vec<u32>),
 }
