@@ -1,0 +1,210 @@
+//! Products with weights: one activation row goes through the fused kernels, several through tiles.
+
+use whit_base::{DType, Rows};
+
+use super::CpuExecutor;
+use super::step::{Buf, GatedStep, LinearStep, LogitsStep, Matrix};
+use crate::kernels::{FloatJob, GEMM_ROWS, GemmJob, GemvJob};
+use crate::pool::Worker;
+
+/// Up to this many rows, a pass per row beats unpacking tiles: the weights stay in cache between the passes.
+const MAX_GEMV_ROWS: usize = 2;
+
+/// Weight rows that one item of a single-row product may have: bounds the scratch of gated products.
+const MAX_CHUNK: usize = 512;
+
+/// Scratch of a thread: a multiplication's tiles, then `(rows, GEMM_ROWS)` or `(MAX_CHUNK)` floats for a second factor.
+pub(crate) fn scratch_bytes(tiles: usize, max_rows: usize) -> usize {
+    tiles.next_multiple_of(64) + 4 * (max_rows * GEMM_ROWS).max(MAX_GEMV_ROWS * MAX_CHUNK)
+}
+
+/// A thread's scratch during products.
+#[derive(Clone, Copy)]
+pub(crate) struct LinearScratch {
+    tiles: *mut u8,
+    floats: *mut f32,
+}
+
+impl CpuExecutor {
+    fn linear_scratch(&self, worker: &Worker<'_>) -> LinearScratch {
+        let memory = &self.scratch[worker.index].memory;
+        let floats = 4 * (self.limits.max_rows * GEMM_ROWS).max(MAX_GEMV_ROWS * MAX_CHUNK);
+        // SAFETY: `scratch_bytes` put the floats at the end of the tiles; the block may be longer for attention.
+        unsafe { LinearScratch { tiles: memory.ptr::<u8>().add(floats), floats: memory.ptr() } }
+    }
+
+    /// Rows of a buffer in this batch.
+    pub(crate) fn n_rows(&self, buf: &Buf, n_tokens: usize, n_outputs: usize) -> usize {
+        match buf.rows {
+            Rows::All => n_tokens,
+            Rows::Outputs => n_outputs,
+        }
+    }
+
+    /// Weight rows per item: whole groups of 32, several items per thread.
+    fn chunk(&self, n_x: usize, total: usize) -> usize {
+        if n_x > MAX_GEMV_ROWS {
+            return GEMM_ROWS;
+        }
+        (total / (8 * self.threads)).next_multiple_of(32).clamp(32, MAX_CHUNK)
+    }
+
+    /// `out[m * stride + r] = dot(w row r0 + r, x row m)` for `n` weight rows.
+    unsafe fn product(
+        &self,
+        x: &Buf,
+        n_x: usize,
+        w: &Matrix,
+        (r0, n): (usize, usize),
+        (out, out_stride): (*mut f32, usize),
+        scratch: LinearScratch,
+    ) {
+        // SAFETY: the caller's rows exist in x, w and out; the scratch is this thread's.
+        unsafe {
+            let data = w.data.add(r0 * w.row_bytes);
+            if !w.dtype.is_quantized() {
+                let job = FloatJob {
+                    w: data,
+                    n_rows: n,
+                    n_cols: w.n_cols,
+                    x: x.x,
+                    x_stride: x.stride,
+                    n_x,
+                    out,
+                    out_stride,
+                };
+                match w.dtype {
+                    DType::F16 => (self.kernels.float_f16)(&job),
+                    DType::BF16 => (self.kernels.float_bf16)(&job),
+                    _ => (self.kernels.float_f32)(&job),
+                }
+                return;
+            }
+            // `compile` gave every input of a quantized product its 8-bit form.
+            let Some(rounded) = x.rounded else { return };
+            if n_x <= MAX_GEMV_ROWS {
+                let kernel = self.kernels.gemv(w.dtype);
+                for m in 0..n_x {
+                    kernel(&GemvJob {
+                        dtype: w.dtype,
+                        w: data,
+                        n_rows: n,
+                        n_cols: w.n_cols,
+                        x: rounded.row(m),
+                        out: out.add(m * out_stride),
+                    });
+                }
+            } else {
+                debug_assert!(n <= GEMM_ROWS);
+                self.kernels.gemm(w.dtype)(&GemmJob {
+                    dtype: w.dtype,
+                    w: data,
+                    n_rows: n,
+                    n_cols: w.n_cols,
+                    x: rounded,
+                    n_x,
+                    out,
+                    out_stride,
+                    scratch: scratch.tiles,
+                });
+            }
+        }
+    }
+
+    /// One phase: all parts, bias, residual and rounding included.
+    pub(crate) unsafe fn linear(&self, step: &LinearStep, n_x: usize, worker: &Worker<'_>) {
+        let scratch = self.linear_scratch(worker);
+        let total: usize = step.parts.iter().map(|part| part.weight.n_rows).sum();
+        let chunk = self.chunk(n_x, total);
+        let n_items: usize = step.parts.iter().map(|part| part.weight.n_rows.div_ceil(chunk)).sum();
+        loop {
+            let items = worker.take(n_items, 1);
+            if items.is_empty() {
+                return;
+            }
+            let mut item = items.start;
+            let Some(part) = step.parts.iter().find(|part| {
+                let n = part.weight.n_rows.div_ceil(chunk);
+                let here = item < n;
+                item -= if here { 0 } else { n };
+                here
+            }) else {
+                return;
+            };
+            let r0 = item * chunk;
+            let n = chunk.min(part.weight.n_rows - r0);
+            // SAFETY: items are disjoint ranges of the parts' columns.
+            unsafe {
+                let out = part.out.x.add(r0);
+                self.product(&step.x, n_x, &part.weight, (r0, n), (out, part.out.stride), scratch);
+                for m in 0..n_x {
+                    let out = part.out.row(m).add(r0);
+                    if let Some(bias) = &part.bias {
+                        (self.kernels.add)(out, bias[r0..r0 + n].as_ptr(), out, n);
+                    }
+                    if let Some(residual) = &step.residual {
+                        (self.kernels.add)(out, residual.row(m).add(r0), out, n);
+                    }
+                    part.out.round(self.kernels, m, r0, n);
+                }
+            }
+        }
+    }
+
+    /// One phase: gate, up, activation and rounding.
+    pub(crate) unsafe fn gated(&self, step: &GatedStep, n_x: usize, worker: &Worker<'_>) {
+        let scratch = self.linear_scratch(worker);
+        let n_ff = step.gate.n_rows;
+        let chunk = self.chunk(n_x, n_ff);
+        loop {
+            let items = worker.take(n_ff.div_ceil(chunk), 1);
+            if items.is_empty() {
+                return;
+            }
+            let r0 = items.start * chunk;
+            let n = chunk.min(n_ff - r0);
+            // SAFETY: items are disjoint ranges of the output's columns; the scratch holds n_x rows of a chunk.
+            unsafe {
+                let out = step.out.x.add(r0);
+                self.product(&step.x, n_x, &step.gate, (r0, n), (out, step.out.stride), scratch);
+                self.product(&step.x, n_x, &step.up, (r0, n), (scratch.floats, chunk), scratch);
+                for m in 0..n_x {
+                    let out = step.out.row(m).add(r0);
+                    (self.kernels.glu)(step.act, out, scratch.floats.add(m * chunk), out, n);
+                    step.out.round(self.kernels, m, r0, n);
+                }
+            }
+        }
+    }
+
+    /// One phase: the vocabulary projection into the caller's memory.
+    pub(crate) unsafe fn logits(&self, step: &LogitsStep, n_x: usize, logits: *mut f32, worker: &Worker<'_>) {
+        if n_x == 0 {
+            return;
+        }
+        let scratch = self.linear_scratch(worker);
+        let n_vocab = step.weight.n_rows;
+        let chunk = self.chunk(n_x, n_vocab);
+        loop {
+            let items = worker.take(n_vocab.div_ceil(chunk), 1);
+            if items.is_empty() {
+                return;
+            }
+            let r0 = items.start * chunk;
+            let n = chunk.min(n_vocab - r0);
+            // SAFETY: items are disjoint ranges of the vocabulary; `logits` holds n_x rows of it.
+            unsafe {
+                self.product(&step.x, n_x, &step.weight, (r0, n), (logits.add(r0), n_vocab), scratch);
+                for m in 0..n_x {
+                    let out = logits.add(m * n_vocab + r0);
+                    if step.scale != 1.0 {
+                        (self.kernels.scale)(out, step.scale, n);
+                    }
+                    if let Some(cap) = step.softcap {
+                        (self.kernels.softcap)(out, cap, n);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The executor of a Plan on the CPU.
+//!
+//! Loading fuses the plan, maps its buffers onto reused memory and resolves every operation to a [`Step`] of plain
+//! pointers and sizes. A run walks the steps inside one entry into the thread pool. Each step is one or more *phases*;
+//! within a phase threads take disjoint items, and a barrier ends it.
+
+mod attend;
+mod linear;
+mod run;
+mod step;
+
+use std::sync::atomic::AtomicUsize;
+
+use whit_base::{
+    Backend, BackendError, Batch, CacheType, Executor, ExecutorLimits, NO_PAGE, PAGE_TOKENS, Plan,
+    assign_slots, fuse,
+};
+
+use crate::cache::{LayerCache, padded_head_dim};
+use crate::kernels::{Kernels, gemm_scratch_bytes};
+use crate::level::{Level, LevelError};
+use crate::memory::Memory;
+use crate::pool::Pool;
+use attend::AttendItem;
+use step::{Buf, RopeTable, Step};
+
+/// How the CPU backend is set up. The default takes what the host offers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CpuConfig {
+    /// Threads; `None` takes every core that this process may use.
+    pub threads: Option<usize>,
+    /// Kernel level; `None` takes the best.
+    pub level: Option<Level>,
+}
+
+/// The CPU as a [`Backend`].
+#[derive(Clone, Copy, Debug)]
+pub struct CpuBackend {
+    threads: usize,
+    level: Level,
+}
+
+impl CpuBackend {
+    /// A backend for this host.
+    ///
+    /// # Errors
+    /// When the host cannot run the level that `config` asks for.
+    pub fn new(config: CpuConfig) -> Result<CpuBackend, LevelError> {
+        let level = config.level.unwrap_or_else(Level::detect);
+        if !level.is_supported() {
+            return Err(LevelError::Unsupported(level));
+        }
+        let threads = config.threads.unwrap_or_else(Pool::available_threads).max(1);
+        Ok(CpuBackend { threads, level })
+    }
+
+    /// Threads that executors will use.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// The kernel level.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+}
+
+impl Backend for CpuBackend {
+    fn describe(&self) -> String {
+        format!("cpu ({}, {} threads)", self.level, self.threads)
+    }
+
+    fn load(&self, plan: Plan, limits: ExecutorLimits) -> Result<Box<dyn Executor>, BackendError> {
+        Ok(Box::new(CpuExecutor::new(plan, limits, *self)?))
+    }
+}
+
+/// Scratch of one thread: a multiplication's tiles, or an attention block.
+pub(crate) struct Scratch {
+    memory: Memory,
+}
+
+/// A loaded plan. See the module text.
+pub(crate) struct CpuExecutor {
+    /// Taken out while a pass runs.
+    pool: Option<Pool>,
+    threads: usize,
+    pub(crate) kernels: &'static Kernels,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) ropes: Vec<RopeTable>,
+    caches: Vec<LayerCache>,
+    group_of_layer: Vec<usize>,
+    windows: Vec<Option<usize>>,
+    limits: ExecutorLimits,
+    n_vocab: usize,
+    pub(crate) scratch: Vec<Scratch>,
+    /// Queries of the current attention, normalized, rotated and scaled: `(kv_head, row, head in group, head_dim)`.
+    pub(crate) queries: Memory,
+    /// Results of attention splits, see `attend`.
+    pub(crate) partials: Memory,
+    pub(crate) partial_stride: usize,
+    pub(crate) split_done: Vec<AtomicUsize>,
+    /// Attention items of the current batch, per cache group, and the shapes they were made for.
+    items: Vec<attend::GroupItems>,
+    /// Owns the memory behind the steps' pointers, and the weights.
+    buffers: Vec<Memory>,
+    _plan: Plan,
+}
+
+/// Most pieces that one batch's attention is cut into along the cache.
+const MAX_SPLITS: usize = 64;
+
+impl CpuExecutor {
+    fn new(plan: Plan, limits: ExecutorLimits, backend: CpuBackend) -> Result<CpuExecutor, BackendError> {
+        let unsupported = |what: String| BackendError::Unsupported { backend: backend.describe(), what };
+        let kernels = Kernels::for_level(backend.level);
+        let groups = plan.cache_groups();
+        if limits.n_pages.len() != groups.len() {
+            return Err(BackendError::InvalidBatch(format!(
+                "page counts for {} cache groups, but the plan has {}",
+                limits.n_pages.len(),
+                groups.len()
+            )));
+        }
+        let plan = fuse(plan);
+        let mut group_of_layer = vec![0; plan.caches.len()];
+        for (group, members) in groups.iter().enumerate() {
+            for layer in &members.layers {
+                group_of_layer[layer.0 as usize] = group;
+            }
+        }
+        let caches = plan.caches.iter().zip(&group_of_layer);
+        let caches = caches
+            .map(|(layer, &group)| LayerCache::new(layer, limits.cache_type, limits.n_pages[group]))
+            .collect::<Result<Vec<_>, _>>()?;
+
+        let slots = assign_slots(&plan);
+        let mut buffers = Vec::new();
+        let quantized = step::buffers_needing_rounding(&plan);
+        let slot_memory = slots
+            .slots
+            .iter()
+            .enumerate()
+            .map(|(slot, &(width, rows))| {
+                let rounded = (0..plan.buffers.len()).any(|b| slots.of_buffer[b] == slot && quantized[b]);
+                step::allocate_slot(width, rows, rounded, &limits, &mut buffers)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let bufs: Vec<Option<Buf>> = (0..plan.buffers.len())
+            .map(|b| {
+                let slot = slots.of_buffer[b];
+                (slot != usize::MAX).then(|| {
+                    slot_memory[slot].view(plan.buffers[b].width, plan.buffers[b].rows, quantized[b])
+                })
+            })
+            .collect();
+        let ropes = plan
+            .ropes
+            .iter()
+            .map(|rope| RopeTable::new(rope, limits.max_rows))
+            .collect::<Result<Vec<_>, _>>()?;
+        let steps = step::compile(&plan, &bufs, kernels).map_err(unsupported)?;
+
+        for (group, members) in groups.iter().enumerate() {
+            let heads = |step: &Step| match step {
+                Step::Attend(attend) if group_of_layer[attend.cache] == group => {
+                    Some((attend.n_heads, attend.n_kv_heads))
+                }
+                _ => None,
+            };
+            let mut shapes = steps.iter().filter_map(heads);
+            let first = shapes.next();
+            if shapes.any(|shape| Some(shape) != first) {
+                return Err(unsupported(format!(
+                    "{} attention layers of one window with different head counts",
+                    members.layers.len()
+                )));
+            }
+        }
+
+        let mut max_queries = 16;
+        let mut max_group = 1;
+        let mut max_head_dim = 16;
+        let mut max_cols = 0;
+        for step in &steps {
+            match step {
+                Step::Attend(attend) => {
+                    let dim = padded_head_dim(attend.head_dim);
+                    max_queries = max_queries.max(limits.max_rows * attend.n_heads * dim);
+                    max_group = max_group.max(attend.n_heads / attend.n_kv_heads);
+                    max_head_dim = max_head_dim.max(dim);
+                }
+                Step::Linear(linear) => {
+                    max_cols =
+                        max_cols.max(linear.parts.iter().map(|part| part.weight.n_cols).max().unwrap_or(0));
+                }
+                Step::Gated(gated) => max_cols = max_cols.max(gated.gate.n_cols),
+                Step::Logits(logits) => max_cols = max_cols.max(logits.weight.n_cols),
+                _ => {}
+            }
+        }
+        let scratch_bytes = linear::scratch_bytes(gemm_scratch_bytes(max_cols), limits.max_rows)
+            .max(attend::scratch_bytes(max_group, max_head_dim));
+        let scratch = (0..backend.threads)
+            .map(|_| Ok(Scratch { memory: Memory::new(scratch_bytes, "thread scratch")? }))
+            .collect::<Result<Vec<_>, BackendError>>()?;
+        let partial_stride = max_group * (max_head_dim + 2);
+        let pool =
+            Pool::new(backend.threads).map_err(|error| unsupported(format!("starting threads: {error}")))?;
+        Ok(CpuExecutor {
+            pool: Some(pool),
+            threads: backend.threads,
+            kernels,
+            steps,
+            ropes,
+            caches,
+            group_of_layer,
+            windows: groups.iter().map(|group| group.window).collect(),
+            n_vocab: plan.n_vocab,
+            scratch,
+            queries: Memory::of::<f32>(max_queries, "attention queries")?,
+            partials: Memory::of::<f32>(MAX_SPLITS * partial_stride, "attention partials")?,
+            partial_stride,
+            split_done: (0..MAX_SPLITS).map(|_| AtomicUsize::new(0)).collect(),
+            items: groups.iter().map(|_| attend::GroupItems::default()).collect(),
+            buffers,
+            limits,
+            _plan: plan,
+        })
+    }
+
+    pub(crate) fn cache(&self, layer: usize) -> &LayerCache {
+        &self.caches[layer]
+    }
+
+    pub(crate) fn cache_type(&self) -> CacheType {
+        self.limits.cache_type
+    }
+
+    pub(crate) fn items(&self, layer: usize) -> &[AttendItem] {
+        self.items[self.group_of_layer[layer]].items()
+    }
+
+    pub(crate) fn group_of_layer(&self, layer: usize) -> usize {
+        self.group_of_layer[layer]
+    }
+
+    /// Checks everything about a batch that pointers will rely on.
+    fn validate(&self, batch: &Batch<'_>, logits: &[f32]) -> Result<(), BackendError> {
+        let invalid = |what: String| Err(BackendError::InvalidBatch(what));
+        let n_rows = batch.tokens.len();
+        if n_rows == 0 || n_rows > self.limits.max_rows {
+            return invalid(format!("{n_rows} rows; 1 to {} are possible", self.limits.max_rows));
+        }
+        if batch.outputs.len() > self.limits.max_outputs {
+            return invalid(format!(
+                "{} outputs; {} are possible",
+                batch.outputs.len(),
+                self.limits.max_outputs
+            ));
+        }
+        if logits.len() != batch.outputs.len() * self.n_vocab {
+            return invalid(format!("{} logits for {} outputs", logits.len(), batch.outputs.len()));
+        }
+        if batch.outputs.iter().any(|&row| row >= n_rows) || !batch.outputs.is_sorted_by(|a, b| a < b) {
+            return invalid("outputs must be ascending rows of the batch".to_owned());
+        }
+        if let Some(token) = batch.tokens.iter().find(|&&token| token as usize >= self.n_vocab) {
+            return invalid(format!("token {token}, but the vocabulary has {}", self.n_vocab));
+        }
+        let mut next = 0;
+        for segment in batch.segments {
+            if segment.rows.start != next
+                || segment.rows.is_empty()
+                || segment.pages.len() != self.windows.len()
+            {
+                return invalid(
+                    "segments must cover the rows in order, with one page table per group".to_owned(),
+                );
+            }
+            next = segment.rows.end;
+            let end = segment.first_position + segment.rows.len();
+            for ((pages, window), &n_pages) in
+                segment.pages.iter().zip(&self.windows).zip(&self.limits.n_pages)
+            {
+                let first = window.map_or(0, |window| (segment.first_position + 1).saturating_sub(window));
+                let needed = first / PAGE_TOKENS..end.div_ceil(PAGE_TOKENS);
+                let present = pages.get(needed.clone()).is_some_and(|pages| {
+                    pages.iter().all(|&page| page != NO_PAGE && (page as usize) < n_pages)
+                });
+                if !present || end > u32::MAX as usize {
+                    return invalid(format!("positions {first}..{end} lack cache pages"));
+                }
+            }
+        }
+        if next != n_rows {
+            return invalid(format!("segments cover {next} of {n_rows} rows"));
+        }
+        Ok(())
+    }
+}
+
+impl Executor for CpuExecutor {
+    fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32]) -> Result<(), BackendError> {
+        self.validate(batch, logits)?;
+        for (group, items) in self.items.iter_mut().enumerate() {
+            let layers = self.steps.iter().filter_map(|step| match step {
+                Step::Attend(attend) if self.group_of_layer[attend.cache] == group => Some(attend),
+                _ => None,
+            });
+            items.rebuild(batch, layers, self.windows[group], self.threads);
+        }
+        let Some(mut pool) = self.pool.take() else {
+            return Err(BackendError::InvalidBatch(
+                "an earlier batch panicked; load the model again".to_owned(),
+            ));
+        };
+        run::run(self, &mut pool, batch, logits);
+        self.pool = Some(pool);
+        Ok(())
+    }
+
+    fn copy_page(&mut self, group: usize, from: u32, to: u32, _n_tokens: usize) {
+        for (layer, cache) in self.caches.iter_mut().enumerate() {
+            if self.group_of_layer[layer] == group {
+                cache.copy_page(from as usize, to as usize);
+            }
+        }
+    }
+
+    fn memory(&self) -> usize {
+        let buffers: usize = self.buffers.iter().map(Memory::len).sum();
+        let scratch: usize = self.scratch.iter().map(|scratch| scratch.memory.len()).sum();
+        let caches: usize = self.caches.iter().map(LayerCache::bytes).sum();
+        buffers + scratch + caches + self.queries.len() + self.partials.len()
+    }
+}

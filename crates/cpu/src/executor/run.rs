@@ -1,0 +1,177 @@
+//! One pass: the steps in order, phase by phase, on all threads.
+
+use whit_base::quant::decode_row;
+use whit_base::{Batch, NormKind};
+
+use super::CpuExecutor;
+use super::attend::rounds_by_head;
+use super::step::{Buf, Matrix, Step, Vector};
+use crate::pool::{Pool, Worker};
+
+/// The caller's logits, as threads share them.
+#[derive(Clone, Copy)]
+struct Logits(*mut f32);
+
+// SAFETY: threads write disjoint columns.
+unsafe impl Send for Logits {}
+// SAFETY: as above.
+unsafe impl Sync for Logits {}
+
+impl Logits {
+    fn ptr(&self) -> *mut f32 {
+        self.0
+    }
+}
+
+/// Runs the batch, which `validate` has checked.
+pub(super) fn run(executor: &CpuExecutor, pool: &mut Pool, batch: &Batch<'_>, logits: &mut [f32]) {
+    let logits = Logits(logits.as_mut_ptr());
+    pool.run(&|worker| {
+        // SAFETY: `validate` checked the batch; phases are separated by barriers.
+        unsafe {
+            executor.rope_tables(batch, worker);
+            worker.barrier();
+            for step in &executor.steps {
+                executor.step(step, batch, logits.ptr(), worker);
+                worker.barrier();
+            }
+        }
+    });
+}
+
+/// Rows of row-wise operations that one item covers.
+const ROWS_PER_ITEM: usize = 4;
+
+impl CpuExecutor {
+    /// Sines and cosines of every row's position, for every rotation.
+    unsafe fn rope_tables(&self, batch: &Batch<'_>, worker: &Worker<'_>) {
+        self.for_rows(batch.tokens.len(), worker, |row| {
+            let Some(segment) = batch.segments.iter().find(|segment| segment.rows.contains(&row)) else {
+                return;
+            };
+            let position = (segment.first_position + row - segment.rows.start) as f64;
+            for table in &self.ropes {
+                // SAFETY: rows are disjoint between items.
+                let (cos, sin) = unsafe { table.row(row) };
+                for (i, &inv_freq) in table.inv_freq.iter().enumerate() {
+                    let (s, c) = (position * f64::from(inv_freq)).sin_cos();
+                    // SAFETY: one entry per pair.
+                    unsafe {
+                        *cos.add(i) = (c * f64::from(table.magnitude)) as f32;
+                        *sin.add(i) = (s * f64::from(table.magnitude)) as f32;
+                    }
+                }
+            }
+        });
+    }
+
+    fn for_rows(&self, n: usize, worker: &Worker<'_>, mut f: impl FnMut(usize)) {
+        loop {
+            let rows = worker.take(n, ROWS_PER_ITEM);
+            if rows.is_empty() {
+                return;
+            }
+            rows.for_each(&mut f);
+        }
+    }
+
+    unsafe fn step(&self, step: &Step, batch: &Batch<'_>, logits: *mut f32, worker: &Worker<'_>) {
+        let n_rows = |buf: &Buf| self.n_rows(buf, batch.tokens.len(), batch.outputs.len());
+        let kernels = self.kernels;
+        // SAFETY: rows and columns are disjoint between the items of a phase; shapes were checked when the plan was
+        // built and compiled.
+        unsafe {
+            match step {
+                Step::Embed { table, scale, out } => {
+                    self.for_rows(n_rows(out), worker, |m| {
+                        self.embed(table, *scale, out, batch.tokens[m], m)
+                    });
+                }
+                Step::Norm { x, kind, weight, bias, span, out } => {
+                    self.for_rows(n_rows(out), worker, |m| self.norm(x, *kind, weight, bias, *span, out, m));
+                }
+                Step::Linear(linear) => self.linear(linear, n_rows(&linear.x), worker),
+                Step::Gated(gated) => self.gated(gated, n_rows(&gated.x), worker),
+                Step::Rope { x, rope, head_dim, out } => self.for_rows(n_rows(out), worker, |m| {
+                    let to = out.row(m);
+                    std::ptr::copy_nonoverlapping(x.row(m), to, x.width);
+                    let table = &self.ropes[*rope];
+                    let (cos, sin) = table.row(m);
+                    for head in 0..x.width / head_dim {
+                        let at = to.add(head * head_dim);
+                        (kernels.rope)(table.style, at, cos, sin, table.inv_freq.len());
+                    }
+                    out.round(kernels, m, 0, out.width);
+                }),
+                Step::Attend(attend) => {
+                    self.attend_prepare(attend, batch, worker);
+                    worker.barrier();
+                    self.attend_visit(attend, batch, worker);
+                    if attend.out.rounded.is_some() && !rounds_by_head(&attend.out, attend.head_dim) {
+                        worker.barrier();
+                        let out = &attend.out;
+                        self.for_rows(n_rows(out), worker, |m| out.round(kernels, m, 0, out.width));
+                    }
+                }
+                Step::Glu { gate, up, act, out } => self.for_rows(n_rows(out), worker, |m| {
+                    (kernels.glu)(*act, gate.row(m), up.row(m), out.row(m), out.width);
+                    out.round(kernels, m, 0, out.width);
+                }),
+                Step::Add { x, y, out } => self.for_rows(n_rows(out), worker, |m| {
+                    (kernels.add)(x.row(m), y.row(m), out.row(m), out.width);
+                    out.round(kernels, m, 0, out.width);
+                }),
+                Step::Select { x, out } => self.for_rows(n_rows(out), worker, |m| {
+                    std::ptr::copy_nonoverlapping(x.row(batch.outputs[m]), out.row(m), out.width);
+                    out.round(kernels, m, 0, out.width);
+                }),
+                Step::Logits(step) => self.logits(step, n_rows(&step.x), logits, worker),
+            }
+        }
+    }
+
+    unsafe fn embed(&self, table: &Matrix, scale: f32, out: &Buf, token: u32, m: usize) {
+        // SAFETY: `validate` checked the token; the row is this item's.
+        unsafe {
+            let bytes =
+                std::slice::from_raw_parts(table.data.add(token as usize * table.row_bytes), table.row_bytes);
+            let row = std::slice::from_raw_parts_mut(out.row(m), out.width);
+            decode_row(table.dtype, bytes, row);
+            if scale != 1.0 {
+                (self.kernels.scale)(row.as_mut_ptr(), scale, out.width);
+            }
+            out.round(self.kernels, m, 0, out.width);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the operation's own fields")]
+    unsafe fn norm(
+        &self,
+        x: &Buf,
+        kind: NormKind,
+        weight: &Option<Vector>,
+        bias: &Option<Vector>,
+        span: usize,
+        out: &Buf,
+        m: usize,
+    ) {
+        let pointer = |vector: &Option<Vector>| vector.as_ref().map_or(std::ptr::null(), |v| v.as_ptr());
+        let (weight, bias) = (pointer(weight), pointer(bias));
+        // SAFETY: rows are as wide as the plan says, and the vectors as long as the span.
+        unsafe {
+            for at in (0..x.width).step_by(span) {
+                let (x, out) = (x.row(m).add(at), out.row(m).add(at));
+                match kind {
+                    NormKind::Rms { eps } => {
+                        (self.kernels.rms_norm)(x, weight, eps, out, span);
+                        if !bias.is_null() {
+                            (self.kernels.add)(out, bias, out, span);
+                        }
+                    }
+                    NormKind::Layer { eps } => (self.kernels.layer_norm)(x, weight, bias, eps, out, span),
+                }
+            }
+            out.round(self.kernels, m, 0, out.width);
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The kernel table: one set of function pointers per level, chosen once.
+//!
+//! Scalar code in `whit_base` says what each kernel must compute; `tests` at the end of this folder compares every
+//! level that the host has with it, for every format and operation.
+
+pub(crate) mod attention;
+pub(crate) mod float_linear;
+pub(crate) mod portable;
+pub(crate) mod rows;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86;
+
+use whit_base::{Activation, DType, RopeStyle};
+
+use crate::level::Level;
+use attention::AttendBlock;
+use rows::QuantRow;
+
+/// Rows rounded to 8-bit groups; see [`QuantRow`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QuantMatrix {
+    pub(crate) q: *mut i8,
+    pub(crate) d: *mut f32,
+    pub(crate) sum32: *mut f32,
+    pub(crate) sum16: *mut f32,
+    /// Elements between rows of `q`.
+    pub(crate) q_stride: usize,
+    /// Elements between rows of `d` and `sum32`.
+    pub(crate) d_stride: usize,
+    /// Elements between rows of `sum16`.
+    pub(crate) sum16_stride: usize,
+}
+
+impl QuantMatrix {
+    /// Row `m`, which the caller knows to exist.
+    pub(crate) unsafe fn row(&self, m: usize) -> QuantRow {
+        // SAFETY: the row exists.
+        unsafe {
+            QuantRow {
+                q: self.q.add(m * self.q_stride),
+                d: self.d.add(m * self.d_stride),
+                sum32: self.sum32.add(m * self.d_stride),
+                sum16: self.sum16.add(m * self.sum16_stride),
+            }
+        }
+    }
+}
+
+/// Weight rows in one [`GemmJob`] at most.
+pub(crate) const GEMM_ROWS: usize = 32;
+
+/// One activation row against some weight rows: `out[r] = dot(row r, x)`.
+#[derive(Clone, Copy)]
+pub(crate) struct GemvJob {
+    pub(crate) dtype: DType,
+    pub(crate) w: *const u8,
+    pub(crate) n_rows: usize,
+    pub(crate) n_cols: usize,
+    pub(crate) x: QuantRow,
+    pub(crate) out: *mut f32,
+}
+
+/// Many activation rows against at most [`GEMM_ROWS`] weight rows: `out[m * out_stride + r] = dot(row r, x row m)`.
+#[derive(Clone, Copy)]
+pub(crate) struct GemmJob {
+    pub(crate) dtype: DType,
+    pub(crate) w: *const u8,
+    pub(crate) n_rows: usize,
+    pub(crate) n_cols: usize,
+    pub(crate) x: QuantMatrix,
+    pub(crate) n_x: usize,
+    pub(crate) out: *mut f32,
+    pub(crate) out_stride: usize,
+    /// [`gemm_scratch_bytes`] bytes of this thread, 64-byte aligned.
+    pub(crate) scratch: *mut u8,
+}
+
+/// Activation rows against float weight rows; activations stay f32.
+#[derive(Clone, Copy)]
+pub(crate) struct FloatJob {
+    pub(crate) w: *const u8,
+    pub(crate) n_rows: usize,
+    pub(crate) n_cols: usize,
+    pub(crate) x: *const f32,
+    pub(crate) x_stride: usize,
+    pub(crate) n_x: usize,
+    pub(crate) out: *mut f32,
+    pub(crate) out_stride: usize,
+}
+
+/// Scratch that a [`GemmJob`] needs.
+pub(crate) const fn gemm_scratch_bytes(n_cols: usize) -> usize {
+    // Two tiles of 16 rows with a scale and an offset per 16 values, padded.
+    2 * (16 * n_cols + 2 * 4 * 16 * (n_cols / 16 + 16))
+}
+
+type Gemv = unsafe fn(&GemvJob);
+type Gemm = unsafe fn(&GemmJob);
+
+/// Kernels of one level. All pointers may only be called on a host that supports the level.
+pub(crate) struct Kernels {
+    pub(crate) level: Level,
+    pub(crate) rms_norm: unsafe fn(*const f32, *const f32, f32, *mut f32, usize),
+    pub(crate) layer_norm: unsafe fn(*const f32, *const f32, *const f32, f32, *mut f32, usize),
+    pub(crate) glu: unsafe fn(Activation, *const f32, *const f32, *mut f32, usize),
+    pub(crate) add: unsafe fn(*const f32, *const f32, *mut f32, usize),
+    pub(crate) scale: unsafe fn(*mut f32, f32, usize),
+    pub(crate) softcap: unsafe fn(*mut f32, f32, usize),
+    pub(crate) rope: unsafe fn(RopeStyle, *mut f32, *const f32, *const f32, usize),
+    pub(crate) quantize: unsafe fn(*const f32, QuantRow, usize, usize),
+    pub(crate) attend_f16: unsafe fn(&AttendBlock<'_>),
+    pub(crate) attend_f32: unsafe fn(&AttendBlock<'_>),
+    pub(crate) append_f16: unsafe fn(*const f32, *const f32, *mut u8, *mut u8, usize, usize),
+    pub(crate) append_f32: unsafe fn(*const f32, *const f32, *mut u8, *mut u8, usize, usize),
+    pub(crate) float_f32: unsafe fn(&FloatJob),
+    pub(crate) float_f16: unsafe fn(&FloatJob),
+    pub(crate) float_bf16: unsafe fn(&FloatJob),
+    gemv: [Gemv; DType::ALL.len()],
+    gemm: [Gemm; DType::ALL.len()],
+}
+
+impl Kernels {
+    /// The table of `level`, which must be supported.
+    pub(crate) fn for_level(level: Level) -> &'static Kernels {
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => &avx512::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => &avx2::KERNELS,
+            _ => &scalar::KERNELS,
+        }
+    }
+
+    /// The fused dot product for a quantized format.
+    pub(crate) fn gemv(&self, dtype: DType) -> Gemv {
+        self.gemv[dtype as usize]
+    }
+
+    /// The tiled product for a quantized format.
+    pub(crate) fn gemm(&self, dtype: DType) -> Gemm {
+        self.gemm[dtype as usize]
+    }
+
+    /// Whether the format runs on this level's own integer kernels and not on the portable ones.
+    #[cfg(test)]
+    pub(crate) fn is_native(&self, dtype: DType) -> bool {
+        !dtype.is_quantized() || !std::ptr::fn_addr_eq(self.gemv[dtype as usize], portable::gemv as Gemv)
+    }
+}
+
+/// Instantiates the shared f32 kernels for one level. `$gemv` and `$gemm` fill the quantized part.
+macro_rules! level {
+    ($module:ident, $level:expr, $simd:ty, [$($features:meta)?], $nv:literal, $qb:literal, $dt:literal, $gemv:expr, $gemm:expr, { $($extra:item)* }) => {
+        mod $module {
+            #![expect(clippy::undocumented_unsafe_blocks, reason = "each wrapper passes its caller's promise on")]
+            use super::*;
+            use crate::kernels::attention::{Half, append, attend};
+            use crate::kernels::float_linear::{BF16, F16, F32, FloatWeight, float_rows};
+            use crate::simd::Simd;
+
+            type S = $simd;
+
+            $($extra)*
+
+            pub(super) static KERNELS: Kernels = Kernels {
+                level: $level,
+                rms_norm,
+                layer_norm,
+                glu,
+                add,
+                scale,
+                softcap,
+                rope,
+                quantize,
+                attend_f16,
+                attend_f32,
+                append_f16,
+                append_f32,
+                float_f32,
+                float_f16,
+                float_bf16,
+                gemv: $gemv,
+                gemm: $gemm,
+            };
+
+            $(#[$features])?
+            unsafe fn rms_norm(x: *const f32, weight: *const f32, eps: f32, out: *mut f32, n: usize) {
+                unsafe { rows::rms_norm::<S>(x, weight, eps, out, n) }
+            }
+            $(#[$features])?
+            unsafe fn layer_norm(x: *const f32, weight: *const f32, bias: *const f32, eps: f32, out: *mut f32, n: usize) {
+                unsafe { rows::layer_norm::<S>(x, weight, bias, eps, out, n) }
+            }
+            $(#[$features])?
+            unsafe fn glu(act: Activation, gate: *const f32, up: *const f32, out: *mut f32, n: usize) {
+                unsafe { rows::glu::<S>(act, gate, up, out, n) }
+            }
+            $(#[$features])?
+            unsafe fn add(x: *const f32, y: *const f32, out: *mut f32, n: usize) {
+                unsafe { rows::add::<S>(x, y, out, n) }
+            }
+            $(#[$features])?
+            unsafe fn scale(x: *mut f32, factor: f32, n: usize) {
+                unsafe { rows::scale::<S>(x, factor, n) }
+            }
+            $(#[$features])?
+            unsafe fn softcap(x: *mut f32, cap: f32, n: usize) {
+                unsafe { rows::softcap::<S>(x, cap, n) }
+            }
+            $(#[$features])?
+            unsafe fn rope(style: RopeStyle, head: *mut f32, cos: *const f32, sin: *const f32, n_pairs: usize) {
+                unsafe { rows::rope::<S>(style, head, cos, sin, n_pairs) }
+            }
+            $(#[$features])?
+            unsafe fn quantize(x: *const f32, row: QuantRow, n0: usize, n: usize) {
+                unsafe { rows::quantize::<S>(x, row, n0, n) }
+            }
+            $(#[$features])?
+            unsafe fn attend_f16(block: &AttendBlock<'_>) {
+                unsafe { attend::<S, Half, $nv, $qb, $dt>(block) }
+            }
+            $(#[$features])?
+            unsafe fn attend_f32(block: &AttendBlock<'_>) {
+                unsafe { attend::<S, f32, $nv, $qb, $dt>(block) }
+            }
+            $(#[$features])?
+            unsafe fn append_f16(key: *const f32, value: *const f32, k: *mut u8, v: *mut u8, token: usize, head_dim: usize) {
+                unsafe { append::<S, Half>(key, value, k.cast(), v.cast(), token, head_dim) }
+            }
+            $(#[$features])?
+            unsafe fn append_f32(key: *const f32, value: *const f32, k: *mut u8, v: *mut u8, token: usize, head_dim: usize) {
+                unsafe { append::<S, f32>(key, value, k.cast(), v.cast(), token, head_dim) }
+            }
+            #[inline(always)]
+            unsafe fn float<W: FloatWeight>(job: &FloatJob) {
+                unsafe {
+                    let mut m = 0;
+                    while m + 4 <= job.n_x {
+                        let (x, out) = (job.x.add(m * job.x_stride), job.out.add(m * job.out_stride));
+                        float_rows::<S, W, 4>(job.w, job.n_rows, job.n_cols, x, job.x_stride, out, job.out_stride);
+                        m += 4;
+                    }
+                    while m < job.n_x {
+                        let (x, out) = (job.x.add(m * job.x_stride), job.out.add(m * job.out_stride));
+                        float_rows::<S, W, 1>(job.w, job.n_rows, job.n_cols, x, job.x_stride, out, job.out_stride);
+                        m += 1;
+                    }
+                }
+            }
+            $(#[$features])?
+            unsafe fn float_f32(job: &FloatJob) {
+                unsafe { float::<F32>(job) }
+            }
+            $(#[$features])?
+            unsafe fn float_f16(job: &FloatJob) {
+                unsafe { float::<F16>(job) }
+            }
+            $(#[$features])?
+            unsafe fn float_bf16(job: &FloatJob) {
+                unsafe { float::<BF16>(job) }
+            }
+
+            const _: () = assert!($nv * <S as Simd>::N == whit_base::PAGE_TOKENS);
+        }
+    };
+}
+
+/// One function per quantized format, in the order of [`DType::ALL`]; float formats never reach these tables.
+#[cfg(target_arch = "x86_64")]
+macro_rules! per_format {
+    ($wrapper:ident) => {{
+        use x86::{formats::*, formats_k::*};
+        [
+            portable::$wrapper,
+            portable::$wrapper,
+            portable::$wrapper,
+            $wrapper::<Q4_0>,
+            $wrapper::<Q4_1>,
+            $wrapper::<Q5_0>,
+            $wrapper::<Q5_1>,
+            $wrapper::<Q8_0>,
+            $wrapper::<Q2_K>,
+            $wrapper::<Q3_K>,
+            $wrapper::<Q4_K>,
+            $wrapper::<Q5_K>,
+            $wrapper::<Q6_K>,
+            $wrapper::<IQ4_NL>,
+            $wrapper::<IQ4_XS>,
+        ]
+    }};
+}
+
+level!(
+    scalar,
+    Level::Scalar,
+    crate::simd::scalar::Scalar,
+    [],
+    32,
+    1,
+    16,
+    [portable::gemv; DType::ALL.len()],
+    [portable::gemm; DType::ALL.len()],
+    {}
+);
+
+#[cfg(target_arch = "x86_64")]
+level!(
+    avx2,
+    Level::Avx2,
+    crate::simd::avx2::Avx2,
+    [target_feature(enable = "avx2,fma,f16c")],
+    4,
+    2,
+    4,
+    per_format!(gemv),
+    per_format!(gemm),
+    {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        unsafe fn gemv<F: x86::formats::Format>(job: &GemvJob) {
+            unsafe { x86::dot_avx2::gemv::<F>(job.w, job.n_rows, job.n_cols, job.x, job.out) }
+        }
+        #[target_feature(enable = "avx2,fma,f16c")]
+        unsafe fn gemm<F: x86::formats::Format>(job: &GemmJob) {
+            unsafe { x86::dot_avx2::gemm::<F>(job) }
+        }
+    }
+);
+
+#[cfg(target_arch = "x86_64")]
+level!(
+    avx512,
+    Level::Avx512,
+    crate::simd::avx512::Avx512,
+    [target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")],
+    2,
+    8,
+    4,
+    per_format!(gemv),
+    per_format!(gemm),
+    {
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        unsafe fn gemv<F: x86::formats::Format>(job: &GemvJob) {
+            unsafe { x86::dot_avx512::gemv::<F>(job.w, job.n_rows, job.n_cols, job.x, job.out) }
+        }
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        unsafe fn gemm<F: x86::formats::Format>(job: &GemmJob) {
+            unsafe { x86::dot_avx512::gemm::<F>(job) }
+        }
+    }
+);

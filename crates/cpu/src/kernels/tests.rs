@@ -1,0 +1,448 @@
+//! Every level of this host against the scalar truth in `whit_base`, for every format and operation.
+#![expect(
+    clippy::unwrap_used,
+    clippy::undocumented_unsafe_blocks,
+    reason = "tests: buffers are made to fit here"
+)]
+
+use whit_base::quant::{decode_row, encode_row};
+use whit_base::reference::ops;
+use whit_base::{Activation, DType, NormKind, PAGE_TOKENS, Rope, RopeStyle};
+
+use super::attention::AttendBlock;
+use super::{FloatJob, GEMM_ROWS, GemmJob, GemvJob, Kernels, QuantMatrix, gemm_scratch_bytes};
+use crate::level::Level;
+
+fn levels() -> Vec<&'static Kernels> {
+    Level::ALL.into_iter().filter(|level| level.is_supported()).map(Kernels::for_level).collect()
+}
+
+/// A small generator (splitmix64), so that failures repeat.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    /// Roughly normal.
+    fn normal(&mut self) -> f32 {
+        (0..4).map(|_| (self.next() >> 40) as f32 / (1u64 << 24) as f32 - 0.5).sum::<f32>() * 1.7
+    }
+    fn vec(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.normal()).collect()
+    }
+}
+
+/// Rounded activations with the padding that kernels rely on.
+struct Quantized {
+    q: Vec<i8>,
+    d: Vec<f32>,
+    sum32: Vec<f32>,
+    sum16: Vec<f32>,
+    n: usize,
+    rows: usize,
+}
+
+impl Quantized {
+    fn new(kernels: &Kernels, x: &[f32], rows: usize) -> Quantized {
+        let n = x.len() / rows;
+        let (q, d, s) = (n + 64, n / 32 + 16, n / 16 + 16);
+        let mut out = Quantized {
+            q: vec![0; q * rows],
+            d: vec![0.0; d * rows],
+            sum32: vec![0.0; d * rows],
+            sum16: vec![0.0; s * rows],
+            n,
+            rows,
+        };
+        for m in 0..rows {
+            unsafe { (kernels.quantize)(x[m * n..].as_ptr(), out.matrix().row(m), 0, n) };
+        }
+        out
+    }
+    fn matrix(&mut self) -> QuantMatrix {
+        QuantMatrix {
+            q: self.q.as_mut_ptr(),
+            d: self.d.as_mut_ptr(),
+            sum32: self.sum32.as_mut_ptr(),
+            sum16: self.sum16.as_mut_ptr(),
+            q_stride: self.n + 64,
+            d_stride: self.n / 32 + 16,
+            sum16_stride: self.n / 16 + 16,
+        }
+    }
+    /// The values that the kernels multiply with.
+    fn values(&self, m: usize) -> Vec<f32> {
+        let (q, d) = (&self.q[m * (self.n + 64)..], &self.d[m * (self.n / 32 + 16)..]);
+        assert!(m < self.rows);
+        (0..self.n).map(|i| f32::from(q[i]) * d[i / 32]).collect()
+    }
+}
+
+fn assert_close(what: &str, got: &[f32], expected: &[f32], scale: f32, tolerance: f32) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
+        let error = (got - expected).abs();
+        assert!(error <= tolerance * scale, "{what}: [{i}] {got}, expected {expected}, error {error}");
+    }
+}
+
+#[test]
+fn hot_formats_are_native_on_every_simd_level() {
+    for kernels in levels().iter().filter(|kernels| kernels.level != Level::Scalar) {
+        for dtype in DType::ALL {
+            assert!(kernels.is_native(dtype), "{dtype} falls back to scalar code at level {}", kernels.level);
+        }
+    }
+}
+
+#[test]
+fn activations_round_as_the_scalar_truth() {
+    let mut random = Random(1);
+    let mut x = random.vec(32 * 40);
+    x[..32].fill(0.0);
+    x[40] = 100.0;
+    x[64..96].fill(-3.0);
+    for kernels in levels() {
+        let mut got = Quantized::new(kernels, &x, 1);
+        let (mut q, mut d, mut sum) =
+            (vec![0i8; x.len()], vec![0f32; x.len() / 32], vec![0f32; x.len() / 32]);
+        whit_base::quant::quantize_activations(&x, &mut q, &mut d, &mut sum);
+        for i in 0..x.len() {
+            let (got, expected) = (i32::from(got.q[i]), i32::from(q[i]));
+            // The kernels multiply by 1 / d where the truth divides by d: exact ties may go the other way.
+            assert!((got - expected).abs() <= 1, "{} [{i}]: {got}, expected {expected}", kernels.level);
+        }
+        assert_close("d", &got.d[..d.len()], &d, 1.0, 1e-7);
+        let values = got.values(0);
+        for (i, values) in values.chunks(16).enumerate() {
+            let sum: f32 = values.iter().sum();
+            assert!((got.sum16[i] - sum).abs() < 1e-3, "{} sum16[{i}]", kernels.level);
+        }
+        for (i, values) in values.chunks(32).enumerate() {
+            let sum: f32 = values.iter().sum();
+            assert!((got.sum32[i] - sum).abs() < 1e-3, "{} sum32[{i}]", kernels.level);
+        }
+        // A value that is not a number must not pass for zero.
+        for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut x = vec![1.0f32; 64];
+            x[37] = poison;
+            got = Quantized::new(kernels, &x, 1);
+            assert!(
+                got.d[0].is_finite() && got.d[1].is_nan(),
+                "{} {poison}: {:?}",
+                kernels.level,
+                &got.d[..2]
+            );
+        }
+    }
+}
+
+#[test]
+fn quantized_products_match_the_scalar_truth() {
+    let mut random = Random(2);
+    for dtype in DType::ALL.into_iter().filter(|dtype| dtype.is_quantized()) {
+        let widths: &[usize] = if dtype.block_len() == 32 {
+            &[32, 64, 96, 256, 288, 576, 864, 1536]
+        } else {
+            &[256, 512, 1024, 1536]
+        };
+        for &n_cols in widths {
+            let row_bytes = dtype.row_bytes(n_cols).unwrap();
+            // Row counts around tiles of 16 and 32 and groups of 4.
+            for (n_rows, n_x) in [(1, 1), (3, 2), (16, 3), (17, 4), (31, 5), (32, 6), (32, 13)] {
+                let mut w = vec![0u8; n_rows * row_bytes];
+                for row in w.chunks_mut(row_bytes) {
+                    encode_row(dtype, &random.vec(n_cols), None, row);
+                }
+                let x = random.vec(n_x * n_cols);
+                for kernels in levels() {
+                    let mut x = Quantized::new(kernels, &x, n_x);
+                    let mut expected = vec![0f32; n_x * n_rows];
+                    let mut scale = 0f32;
+                    let mut row_values = vec![0f32; n_cols];
+                    for m in 0..n_x {
+                        let values = x.values(m);
+                        for r in 0..n_rows {
+                            decode_row(dtype, &w[r * row_bytes..][..row_bytes], &mut row_values);
+                            let products = row_values.iter().zip(&values).map(|(a, b)| f64::from(a * b));
+                            expected[m * n_rows + r] = products.clone().sum::<f64>() as f32;
+                            scale = scale.max(products.map(f64::abs).sum::<f64>() as f32);
+                        }
+                    }
+                    let what = format!("{dtype} {n_rows} x {n_cols}, {n_x} rows, {}", kernels.level);
+                    let mut got = vec![f32::NAN; n_x * n_rows];
+                    for m in 0..n_x {
+                        let job = GemvJob {
+                            dtype,
+                            w: w.as_ptr(),
+                            n_rows,
+                            n_cols,
+                            x: unsafe { x.matrix().row(m) },
+                            out: got[m * n_rows..].as_mut_ptr(),
+                        };
+                        unsafe { kernels.gemv(dtype)(&job) };
+                    }
+                    // Offsets cancel (u - 128): a few times the rounding of the absolute sum.
+                    assert_close(&format!("gemv {what}"), &got, &expected, scale, 3e-6);
+
+                    let mut got = vec![f32::NAN; n_x * n_rows];
+                    let mut scratch = vec![0u64; gemm_scratch_bytes(n_cols) / 8 + 8];
+                    assert!(n_rows <= GEMM_ROWS);
+                    let job = GemmJob {
+                        dtype,
+                        w: w.as_ptr(),
+                        n_rows,
+                        n_cols,
+                        x: x.matrix(),
+                        n_x,
+                        out: got.as_mut_ptr(),
+                        out_stride: n_rows,
+                        scratch: scratch.as_mut_ptr().cast(),
+                    };
+                    unsafe { kernels.gemm(dtype)(&job) };
+                    assert_close(&format!("gemm {what}"), &got, &expected, scale, 3e-6);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn extreme_bytes_do_not_saturate() {
+    // Largest weights against largest activations, both signs: 16-bit sums must hold.
+    for dtype in DType::ALL.into_iter().filter(|dtype| dtype.is_quantized()) {
+        let n_cols = 512;
+        let row_bytes = dtype.row_bytes(n_cols).unwrap();
+        for (sign_w, sign_x) in [(1.0, 1.0), (-1.0, 1.0), (1.0, -1.0), (-1.0, -1.0)] {
+            let mut w = vec![0u8; row_bytes];
+            encode_row(dtype, &vec![sign_w; n_cols], None, &mut w);
+            let mut row = vec![0f32; n_cols];
+            decode_row(dtype, &w, &mut row);
+            for kernels in levels() {
+                let mut x = Quantized::new(kernels, &vec![sign_x; n_cols], 1);
+                let expected = row.iter().zip(x.values(0)).map(|(a, b)| f64::from(a * b)).sum::<f64>() as f32;
+                let mut got = [0f32];
+                let job = GemvJob {
+                    dtype,
+                    w: w.as_ptr(),
+                    n_rows: 1,
+                    n_cols,
+                    x: unsafe { x.matrix().row(0) },
+                    out: got.as_mut_ptr(),
+                };
+                unsafe { kernels.gemv(dtype)(&job) };
+                let what = format!("{dtype} {sign_w} {sign_x} {}", kernels.level);
+                assert_close(&what, &got, &[expected], 512.0, 3e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn float_products_match_the_scalar_truth() {
+    let mut random = Random(3);
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        for n_cols in [1, 7, 32, 100, 576] {
+            let (n_rows, n_x) = (5, 7);
+            let row_bytes = dtype.row_bytes(n_cols).unwrap();
+            let mut w = vec![0u8; n_rows * row_bytes];
+            for row in w.chunks_mut(row_bytes) {
+                encode_row(dtype, &random.vec(n_cols), None, row);
+            }
+            let x = random.vec(n_x * n_cols);
+            let mut expected = vec![0f32; n_x * n_rows];
+            for m in 0..n_x {
+                for r in 0..n_rows {
+                    let bytes = &w[r * row_bytes..][..row_bytes];
+                    expected[m * n_rows + r] =
+                        whit_base::quant::dot_row(dtype, bytes, &x[m * n_cols..][..n_cols]);
+                }
+            }
+            for kernels in levels() {
+                let mut got = vec![f32::NAN; n_x * n_rows];
+                let job = FloatJob {
+                    w: w.as_ptr(),
+                    n_rows,
+                    n_cols,
+                    x: x.as_ptr(),
+                    x_stride: n_cols,
+                    n_x,
+                    out: got.as_mut_ptr(),
+                    out_stride: n_rows,
+                };
+                let kernel = match dtype {
+                    DType::F32 => kernels.float_f32,
+                    DType::F16 => kernels.float_f16,
+                    _ => kernels.float_bf16,
+                };
+                unsafe { kernel(&job) };
+                let what = format!("{dtype} {n_cols} {}", kernels.level);
+                assert_close(&what, &got, &expected, n_cols as f32, 1e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn row_operations_match_the_scalar_truth() {
+    let mut random = Random(4);
+    for n in [1, 5, 16, 33, 64, 100, 576] {
+        let (x, y) = (random.vec(n), random.vec(n));
+        let (weight, bias) = (random.vec(n), random.vec(n));
+        for kernels in levels() {
+            let what = |op: &str| format!("{op} {n} {}", kernels.level);
+            let mut got = vec![f32::NAN; n];
+            let mut expected = vec![0f32; n];
+            for weight in [Some(&weight), None] {
+                let p = weight.map_or(std::ptr::null(), |weight| weight.as_ptr());
+                ops::norm(NormKind::Rms { eps: 1e-5 }, &x, weight.map(|w| &w[..]), None, &mut expected);
+                unsafe { (kernels.rms_norm)(x.as_ptr(), p, 1e-5, got.as_mut_ptr(), n) };
+                assert_close(&what("rms_norm"), &got, &expected, 1.0, 1e-5);
+            }
+            ops::norm(NormKind::Layer { eps: 1e-5 }, &x, Some(&weight), Some(&bias), &mut expected);
+            unsafe {
+                (kernels.layer_norm)(x.as_ptr(), weight.as_ptr(), bias.as_ptr(), 1e-5, got.as_mut_ptr(), n)
+            };
+            assert_close(&what("layer_norm"), &got, &expected, 1.0, 1e-5);
+
+            for act in [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu] {
+                // Far tails too, where an exponential would overflow.
+                let gate: Vec<f32> =
+                    x.iter().enumerate().map(|(i, v)| v * [1.0, 8.0, 100.0, 1e4][i % 4]).collect();
+                for (expected, (&g, &u)) in expected.iter_mut().zip(gate.iter().zip(&y)) {
+                    *expected = ops::activation(act, g) * u;
+                }
+                unsafe { (kernels.glu)(act, gate.as_ptr(), y.as_ptr(), got.as_mut_ptr(), n) };
+                for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                    let tolerance = 2e-6 * (1.0 + expected.abs());
+                    assert!(
+                        (got - expected).abs() < tolerance,
+                        "{} {act:?}[{i}] {got} {expected}",
+                        what("glu")
+                    );
+                }
+            }
+            unsafe { (kernels.add)(x.as_ptr(), y.as_ptr(), got.as_mut_ptr(), n) };
+            let sum: Vec<f32> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
+            assert_close(&what("add"), &got, &sum, 1.0, 0.0);
+            got.copy_from_slice(&x);
+            unsafe { (kernels.scale)(got.as_mut_ptr(), 2.5, n) };
+            let scaled: Vec<f32> = x.iter().map(|x| x * 2.5).collect();
+            assert_close(&what("scale"), &got, &scaled, 1.0, 0.0);
+            got.copy_from_slice(&x);
+            unsafe { (kernels.softcap)(got.as_mut_ptr(), 0.5, n) };
+            let capped: Vec<f32> = x.iter().map(|&x| ops::softcap(0.5, x)).collect();
+            assert_close(&what("softcap"), &got, &capped, 1.0, 1e-6);
+        }
+    }
+}
+
+#[test]
+fn rotation_matches_the_scalar_truth() {
+    let mut random = Random(5);
+    for style in [RopeStyle::Halves, RopeStyle::Interleaved] {
+        for (n_pairs, head_dim) in [(32, 64), (16, 64), (40, 80), (5, 16)] {
+            let inv_freq: Vec<f32> = (0..n_pairs).map(|i| 0.9f32.powi(i)).collect();
+            let table = Rope { inv_freq: inv_freq.clone(), magnitude: 1.1, style };
+            let head = random.vec(head_dim);
+            let mut expected = head.clone();
+            ops::rope(&table, 77, &mut expected);
+            let angles = inv_freq.iter().map(|f| 77.0 * f64::from(*f));
+            let cos: Vec<f32> = angles.clone().map(|a| (a.cos() * f64::from(1.1f32)) as f32).collect();
+            let sin: Vec<f32> = angles.map(|a| (a.sin() * f64::from(1.1f32)) as f32).collect();
+            for kernels in levels() {
+                let mut got = head.clone();
+                unsafe {
+                    (kernels.rope)(style, got.as_mut_ptr(), cos.as_ptr(), sin.as_ptr(), n_pairs as usize)
+                };
+                assert_close(&format!("{style:?} {}", kernels.level), &got, &expected, 1.0, 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_matches_the_scalar_truth() {
+    let mut random = Random(6);
+    // (head_dim, queries, first position, window, softcap, first visited position)
+    let cases: &[(usize, usize, usize, usize, Option<f32>, usize)] = &[
+        (16, 1, 0, usize::MAX, None, 0),
+        (64, 3, 5, usize::MAX, None, 0),
+        (64, 9, 31, usize::MAX, None, 0),
+        (64, 17, 70, usize::MAX, None, 0),
+        (128, 6, 100, usize::MAX, Some(5.0), 0),
+        (80, 4, 64, usize::MAX, None, 0),
+        (256, 5, 90, 20, None, 64),
+        (32, 12, 90, 33, Some(2.0), 32),
+        (64, 8, 95, usize::MAX, None, 64),
+    ];
+    for &(head_dim, n_queries, first, window, softcap, from) in cases {
+        let n_tokens = first + n_queries;
+        let n_pages = n_tokens.div_ceil(PAGE_TOKENS);
+        // Pages in reverse order, to catch an executor that ignores the table.
+        let pages: Vec<u32> = (0..n_pages as u32).rev().collect();
+        let keys: Vec<Vec<f32>> = (0..n_tokens).map(|_| random.vec(head_dim)).collect();
+        let values: Vec<Vec<f32>> = (0..n_tokens).map(|_| random.vec(head_dim)).collect();
+        let q = random.vec(n_queries * head_dim);
+        for kernels in levels() {
+            for bytes in [2usize, 4] {
+                let append = if bytes == 2 { kernels.append_f16 } else { kernels.append_f32 };
+                let attend = if bytes == 2 { kernels.attend_f16 } else { kernels.attend_f32 };
+                let page_bytes = PAGE_TOKENS * head_dim * bytes;
+                // Unwritten entries hold NaN: none may reach a result.
+                let mut k = vec![0xffu8; n_pages * page_bytes];
+                let mut v = vec![0xffu8; n_pages * page_bytes];
+                for t in 0..n_tokens {
+                    let at = pages[t / PAGE_TOKENS] as usize * page_bytes;
+                    unsafe {
+                        let (k, v) = (k.as_mut_ptr().add(at), v.as_mut_ptr().add(at));
+                        append(keys[t].as_ptr(), values[t].as_ptr(), k, v, t % PAGE_TOKENS, head_dim);
+                    }
+                }
+                let positions: Vec<u32> = (first..n_tokens).map(|p| p as u32).collect();
+                let mut scores = vec![0f32; n_queries * PAGE_TOKENS];
+                let (mut max, mut sum) = (vec![0f32; n_queries], vec![0f32; n_queries]);
+                let mut acc = vec![f32::NAN; n_queries * head_dim];
+                let block = AttendBlock {
+                    q: q.as_ptr(),
+                    n_queries,
+                    q_stride: head_dim,
+                    head_dim,
+                    positions: &positions,
+                    window,
+                    softcap,
+                    pages: &pages,
+                    span: (from, n_tokens),
+                    k: k.as_ptr(),
+                    v: v.as_ptr(),
+                    page_stride: page_bytes,
+                    scores: scores.as_mut_ptr(),
+                    max: max.as_mut_ptr(),
+                    sum: sum.as_mut_ptr(),
+                    acc: acc.as_mut_ptr(),
+                };
+                unsafe { attend(&block) };
+                for i in 0..n_queries {
+                    let position = first + i;
+                    let start = from.max((position + 1).saturating_sub(window));
+                    let seen = start..position + 1;
+                    let k: Vec<&[f32]> = keys[seen.clone()].iter().map(|k| &k[..]).collect();
+                    let v: Vec<&[f32]> = values[seen].iter().map(|v| &v[..]).collect();
+                    let mut expected = vec![0f32; head_dim];
+                    ops::attend(&q[i * head_dim..][..head_dim], &k, &v, 1.0, softcap, &mut expected);
+                    let got: Vec<f32> = acc[i * head_dim..][..head_dim].iter().map(|x| x / sum[i]).collect();
+                    let what =
+                        format!("{head_dim} query {i} at {position}, {bytes} bytes, {}", kernels.level);
+                    // f16 keys move scores of magnitude sqrt(head_dim) by about 2^-11 each.
+                    let tolerance = if bytes == 2 { 3e-2 } else { 2e-5 };
+                    assert_close(&what, &got, &expected, 1.0, tolerance);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Integer dot products on x86-64.
+//!
+//! Every quantized format reads as `w = s * u + m` with `u` an unsigned byte and `s`, `m` per 32 or 16 values, so one
+//! driver per shape of work serves them all: [`formats`] turns blocks into registers, [`dot_avx2`] and [`dot_avx512`]
+//! hold the drivers (one activation row: fused; many: tiles unpacked into the multiplication's own order, [`tile`]).
+
+#![expect(non_camel_case_types, reason = "formats carry the field's names")]
+
+pub(crate) mod dot_avx2;
+pub(crate) mod dot_avx512;
+pub(crate) mod formats;
+pub(crate) mod formats_k;
+pub(crate) mod tile;
