@@ -45,4 +45,4 @@ pub use whit_base::CacheType;
 pub use whit_cpu::Level;
 pub use whit_models::ModelInfo;
 pub use whit_sample::SamplerConfig;
-pub use whit_text::Message;
+pub use whit_text::{EncodeOptions, Message};
