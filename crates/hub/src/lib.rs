@@ -34,4 +34,6 @@ pub use error::HubError;
 pub use manifest::Manifest;
 pub use progress::{Phase, Progress};
 pub use reference::Reference;
+pub use source::Source;
+pub use source::pip::{PipParts, PipWheel};
 pub use store::{Config, Resolved, Store};

