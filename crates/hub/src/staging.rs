@@ -111,14 +111,8 @@ impl Staging {
     /// Begins the next part, at the end of the last whole one.
     pub(crate) fn part(&mut self) -> Result<Part<'_>, HubError> {
         let end = self.len();
-        let ready = self.file.metadata().and_then(|facts| {
-            // Left over from a part that was not finished.
-            if facts.len() > end {
-                self.file.set_len(end)?;
-            }
-            self.file.seek(SeekFrom::Start(end))
-        });
-        ready.map_err(|error| HubError::io(&self.data, "write", error))?;
+        // What a part that was not finished left is written over, or cut off at the end.
+        self.file.seek(SeekFrom::Start(end)).map_err(|error| HubError::io(&self.data, "write", error))?;
         Ok(Part { hasher: self.settled.clone(), end, staging: self })
     }
 

