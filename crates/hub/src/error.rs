@@ -54,8 +54,8 @@ pub enum HubError {
 
     /// The package index has no such package.
     #[error(
-        "the package index in use has no `{package}`; if it is a mirror (`pip config list`), it may lack the \
-         package\npip said: {log}"
+        "the package index in use has no `{package}`, or cannot be reached; check the network, and whether pip is set to \
+         use a mirror that may lack the package (`pip config list`)\npip said: {log}"
     )]
     NoPackage { package: String, log: String },
 

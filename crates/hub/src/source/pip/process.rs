@@ -252,6 +252,9 @@ fn summary(log: &str) -> String {
     if chosen.is_empty() {
         chosen = lines;
     }
+    if chosen.is_empty() {
+        return "nothing".to_owned();
+    }
     let last = chosen.split_off(chosen.len().saturating_sub(4));
     let cut = |line: &str| line.chars().take(300).collect::<String>();
     last.into_iter().map(cut).collect::<Vec<_>>().join("\n  ")
@@ -311,7 +314,7 @@ mod tests {
         );
         assert_eq!(summary(FULL), "OSError: [Errno 28] No space left on device");
         assert_eq!(summary("a\n\nb\nc\nd\ne\n"), "b\n  c\n  d\n  e");
-        assert_eq!(summary(""), "");
+        assert_eq!(summary("\n"), "nothing");
     }
 
     #[test]
