@@ -9,8 +9,7 @@ use std::collections::BinaryHeap;
 
 use crate::TextError;
 use crate::hash::{MAX_PROBES, hash_u64};
-use crate::spec::TokenKind;
-use crate::vocab::{Vocab, broken};
+use crate::vocab::{Probe, Vocab, broken};
 
 /// No merge.
 const NONE: u32 = u32::MAX;
@@ -23,6 +22,9 @@ struct Slot {
     rank: u32,
     merged: u32,
 }
+
+/// Merges looked up together, so that their waits for memory overlap.
+const GROUP: usize = 16;
 
 /// The merges of a vocabulary.
 pub(crate) struct Merges {
@@ -53,27 +55,44 @@ impl Merges {
         merges: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     ) -> Result<Self, TextError> {
         let mut found: Vec<(u64, u32, u32)> = Vec::with_capacity(merges.size_hint().0.min(vocab.len() * 2));
-        let mut product = Vec::new();
-        let mut guess = 0u32;
-        for (rank, (left, right)) in merges.enumerate() {
-            let rank =
-                u32::try_from(rank).ok().filter(|&r| r < NONE).ok_or_else(|| broken("too many merges"))?;
-            product.clear();
-            product.extend_from_slice(left);
-            product.extend_from_slice(right);
-            // Nearly every vocabulary numbers merged tokens in the order of the merges: try the next id before the table.
-            guess += 1;
-            let merged = if (guess as usize) < vocab.len()
-                && vocab.text(guess) == product
-                && vocab.kind(guess) == TokenKind::Normal
-            {
-                Some(guess)
-            } else {
-                vocab.find_plain(&product)
-            };
-            if let (Some(merged), Some(left), Some(right)) = (merged, vocab.find(left), vocab.find(right)) {
-                guess = merged;
-                found.push((pair_key(left, right), rank, merged));
+        let mut joined: Vec<u8> = Vec::new();
+        let mut group: Vec<(Probe<'a>, Probe<'a>)> = Vec::with_capacity(GROUP);
+        let mut merges = merges;
+        let mut rank = 0u32;
+        loop {
+            group.clear();
+            group.extend(
+                merges.by_ref().take(GROUP).map(|(left, right)| (Probe::new(left), Probe::new(right))),
+            );
+            if group.is_empty() {
+                break;
+            }
+            joined.clear();
+            for (left, right) in &group {
+                joined.extend_from_slice(left.text());
+                joined.extend_from_slice(right.text());
+            }
+            let mut rest = joined.as_slice();
+            let mut products = [Probe::new(&[]); GROUP];
+            for (product, (left, right)) in products.iter_mut().zip(&group) {
+                let (text, after) = rest.split_at(left.text().len() + right.text().len());
+                rest = after;
+                *product = Probe::new(text);
+                for probe in [product, left, right] {
+                    vocab.touch(probe);
+                }
+            }
+            for (product, (left, right)) in products.iter().zip(&group) {
+                let merged = vocab.find_probe(product).filter(|&id| vocab.is_plain(id));
+                if let (Some(merged), Some(left), Some(right)) =
+                    (merged, vocab.find_probe(left), vocab.find_probe(right))
+                {
+                    found.push((pair_key(left, right), rank, merged));
+                }
+                rank = rank
+                    .checked_add(1)
+                    .filter(|&rank| rank < NONE)
+                    .ok_or_else(|| broken("too many merges"))?;
             }
         }
         let capacity = (found.len() * 2).next_power_of_two().max(2);

@@ -1,23 +1,63 @@
 //! Finding special tokens spelled out in text.
 //!
 //! Leftmost first, the longest where several begin at one place, as the `tokenizers` library has it. A token is looked for
-//! only where its first byte stands, by the lengths that tokens with this first byte have, in the vocabulary's own table:
-//! nothing is built but 256 short lists. Control and unknown tokens are matched only on request, so that a user's text
+//! only where its first two bytes stand, by the lengths that tokens with this first byte have, in the vocabulary's own
+//! table: nothing is built but short lists and a bit set. Control and unknown tokens are matched only on request, so that a user's text
 //! cannot smuggle them in; user-defined ones always.
 
 use crate::chat::MARK;
 use crate::spec::TokenKind;
 use crate::vocab::Vocab;
 
-/// The lists, and which tokens swallow white space.
+/// Where to look for special tokens, and which of them swallow white space.
 pub(crate) struct Special {
-    /// Lengths of user-defined tokens, longest first, by first byte.
-    user_defined: Vec<Vec<u32>>,
-    /// Lengths of all special tokens, longest first, by first byte.
-    all: Vec<Vec<u32>>,
+    user_defined: Openings,
+    all: Openings,
     /// Sorted ids.
     strips_left: Vec<u32>,
     strips_right: Vec<u32>,
+}
+
+/// How the tokens of a set begin.
+struct Openings {
+    /// Lengths of tokens, longest first, by first byte.
+    lengths: Vec<Vec<u32>>,
+    /// One bit for each first and second byte.
+    pairs: Vec<u64>,
+}
+
+impl Openings {
+    fn new() -> Self {
+        Self { lengths: vec![Vec::new(); 256], pairs: vec![0; 65_536 / 64] }
+    }
+
+    fn add(&mut self, text: &[u8]) {
+        let Some(&first) = text.first() else { return };
+        let len = text.len() as u32;
+        let list = &mut self.lengths[first as usize];
+        if let Err(at) = list.binary_search_by(|known| len.cmp(known)) {
+            list.insert(at, len);
+        }
+        match text.get(1) {
+            Some(&second) => self.set(first, second),
+            None => (0..=255).for_each(|second| self.set(first, second)),
+        }
+    }
+
+    fn set(&mut self, first: u8, second: u8) {
+        let bit = usize::from(first) << 8 | usize::from(second);
+        self.pairs[bit / 64] |= 1 << (bit % 64);
+    }
+
+    /// Lengths of the tokens that may stand at the head of `bytes`.
+    #[inline]
+    fn at(&self, bytes: &[u8]) -> &[u32] {
+        let &[first, ..] = bytes else { return &[] };
+        // At the end of a text only tokens of one byte are left, and those have the bits of every second byte.
+        let second = bytes.get(1).copied().unwrap_or(0);
+        let bit = usize::from(first) << 8 | usize::from(second);
+        if self.pairs[bit / 64] >> (bit % 64) & 1 == 0 { &[] } else { &self.lengths[first as usize] }
+    }
 }
 
 /// A part of a text.
@@ -47,25 +87,13 @@ fn is_special(kind: TokenKind, parse_special: bool) -> bool {
 
 impl Special {
     pub(crate) fn new(vocab: &Vocab, mut strips_left: Vec<u32>, mut strips_right: Vec<u32>) -> Self {
-        let mut user_defined = vec![Vec::new(); 256];
-        let mut all = vec![Vec::new(); 256];
+        let (mut user_defined, mut all) = (Openings::new(), Openings::new());
         for id in 0..vocab.len() as u32 {
-            let kind = vocab.kind(id);
-            if !is_special(kind, true) {
-                continue;
+            if is_special(vocab.kind(id), true) {
+                all.add(vocab.text(id));
             }
-            let text = vocab.text(id);
-            let Some(&first) = text.first() else { continue };
-            let len = text.len() as u32;
-            let add = |lists: &mut Vec<Vec<u32>>| {
-                let list = &mut lists[first as usize];
-                if let Err(at) = list.binary_search_by(|known| len.cmp(known)) {
-                    list.insert(at, len);
-                }
-            };
-            add(&mut all);
-            if is_special(kind, false) {
-                add(&mut user_defined);
+            if is_special(vocab.kind(id), false) {
+                user_defined.add(vocab.text(id));
             }
         }
         strips_left.sort_unstable();
@@ -81,11 +109,11 @@ impl Special {
         from: usize,
         parse_special: bool,
     ) -> Option<(u32, usize, usize)> {
-        let lists = if parse_special { &self.all } else { &self.user_defined };
+        let openings = if parse_special { &self.all } else { &self.user_defined };
         let bytes = text.as_bytes();
         for (offset, &first) in bytes[from..].iter().enumerate() {
             let start = from + offset;
-            for &len in &lists[first as usize] {
+            for &len in openings.at(&bytes[from + offset..]) {
                 let end = start + len as usize;
                 // A mark within a longer spelling parts it anyway; after a single character it must be looked for.
                 // The boundary checks keep texts that are no UTF-8 (in a damaged file) from cutting a character.
@@ -134,8 +162,8 @@ impl Special {
 
     /// Every place in `text` where a control or unknown token is spelled out, overlapping ones too.
     pub(crate) fn control_starts(&self, vocab: &Vocab, text: &str) -> Vec<usize> {
-        let control = |&(at, first): &(usize, u8)| {
-            self.all[first as usize].iter().any(|&len| {
+        let control = |&(at, _): &(usize, u8)| {
+            self.all.at(&text.as_bytes()[at..]).iter().any(|&len| {
                 text.as_bytes()
                     .get(at..at + len as usize)
                     .and_then(|spelled| vocab.find(spelled))

@@ -10,11 +10,41 @@ use crate::spec::TokenKind;
 /// No token here.
 const EMPTY: u32 = u32::MAX;
 
+/// A slot says all about a text of up to 8 bytes, which most tokens are: no look into the arena is needed to tell it apart.
 #[derive(Clone, Copy)]
 struct Slot {
-    id: u32,
-    /// Upper half of the hash: nearly always tells two texts apart without a look into the arena.
+    /// The first 8 bytes, zero-padded.
+    head: u64,
+    /// Length and upper bits of the hash.
     tag: u32,
+    id: u32,
+}
+
+/// A text, ready to be looked up.
+#[derive(Clone, Copy)]
+pub(crate) struct Probe<'t> {
+    text: &'t [u8],
+    head: u64,
+    tag: u32,
+    hash: u64,
+}
+
+impl<'t> Probe<'t> {
+    #[inline]
+    pub(crate) fn text(&self) -> &'t [u8] {
+        self.text
+    }
+
+    #[inline]
+    pub(crate) fn new(text: &'t [u8]) -> Self {
+        let mut head = [0u8; 8];
+        let n = text.len().min(8);
+        head[..n].copy_from_slice(&text[..n]);
+        let hash = hash_bytes(text);
+        // Lengths of 255 and more share a number; such texts are compared whole in any case.
+        let tag = ((hash >> 40) as u32) << 8 | text.len().min(255) as u32;
+        Self { text, head: u64::from_le_bytes(head), tag, hash }
+    }
 }
 
 /// The texts of a vocabulary.
@@ -63,7 +93,7 @@ impl Vocab {
             ends,
             kinds,
             scores,
-            slots: vec![Slot { id: EMPTY, tag: 0 }; capacity],
+            slots: vec![Slot { head: 0, tag: 0, id: EMPTY }; capacity],
             mask: capacity - 1,
         };
         vocab.index()?;
@@ -72,35 +102,34 @@ impl Vocab {
 
     /// Fills the table. Of equal texts the first id stays; an empty text cannot be found.
     fn index(&mut self) -> Result<(), TextError> {
-        let mut start = 0usize;
-        for id in 0..self.ends.len() {
-            let end = self.ends[id] as usize;
-            let text = &self.arena[start..end];
-            start = end;
+        for id in 0..self.ends.len() as u32 {
+            let text = self.text(id);
             if text.is_empty() {
                 continue;
             }
-            let hash = hash_bytes(text);
-            let tag = (hash >> 32) as u32;
-            let mut at = hash as usize & self.mask;
+            let probe = Probe::new(text);
+            let mut at = probe.hash as usize & self.mask;
+            let slot = Slot { head: probe.head, tag: probe.tag, id };
             let mut probes = 0;
-            loop {
-                let slot = self.slots[at];
-                if slot.id == EMPTY {
-                    self.slots[at] = Slot { id: id as u32, tag };
-                    break;
-                }
-                if slot.tag == tag && self.text(slot.id) == text {
-                    break;
-                }
+            while self.slots[at].id != EMPTY && !self.matches(self.slots[at], &probe) {
                 at = (at + 1) & self.mask;
                 probes += 1;
                 if probes > MAX_PROBES {
                     return Err(broken("its texts were chosen to collide"));
                 }
             }
+            if self.slots[at].id == EMPTY {
+                self.slots[at] = slot;
+            }
         }
         Ok(())
+    }
+
+    #[inline]
+    fn matches(&self, slot: Slot, probe: &Probe<'_>) -> bool {
+        slot.tag == probe.tag
+            && slot.head == probe.head
+            && (probe.text.len() <= 8 || self.text(slot.id) == probe.text)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -132,26 +161,41 @@ impl Vocab {
     /// The id with exactly this text.
     #[inline]
     pub(crate) fn find(&self, text: &[u8]) -> Option<u32> {
-        let hash = hash_bytes(text);
-        let tag = (hash >> 32) as u32;
-        let mut at = hash as usize & self.mask;
+        self.find_probe(&Probe::new(text))
+    }
+
+    #[inline]
+    pub(crate) fn find_probe(&self, probe: &Probe<'_>) -> Option<u32> {
+        let mut at = probe.hash as usize & self.mask;
         loop {
             let slot = self.slots[at];
             if slot.id == EMPTY {
                 return None;
             }
-            if slot.tag == tag && self.text(slot.id) == text {
+            if self.matches(slot, probe) {
                 return Some(slot.id);
             }
             at = (at + 1) & self.mask;
         }
     }
 
+    /// Asks memory for what [`Vocab::find_probe`] will read. Lookups in a row wait for memory one after another, touches
+    /// do not.
+    #[inline]
+    pub(crate) fn touch(&self, probe: &Probe<'_>) {
+        std::hint::black_box(self.slots[probe.hash as usize & self.mask].tag);
+    }
+
     /// The id with exactly this text, if the token may be made from ordinary text: a word of a user's must never turn into
     /// a control token.
     #[inline]
     pub(crate) fn find_plain(&self, text: &[u8]) -> Option<u32> {
-        self.find(text).filter(|&id| matches!(self.kind(id), TokenKind::Normal | TokenKind::UserDefined))
+        self.find(text).filter(|&id| self.is_plain(id))
+    }
+
+    #[inline]
+    pub(crate) fn is_plain(&self, id: u32) -> bool {
+        matches!(self.kind(id), TokenKind::Normal | TokenKind::UserDefined)
     }
 
     /// Ids of the 256 tokens `<0x00>` .. `<0xFF>`, where the vocabulary has them.
