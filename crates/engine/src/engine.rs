@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use whit_base::Backend;
 use whit_base::reference::ReferenceBackend;
+use whit_cpu::{CpuBackend, CpuConfig};
 
 use crate::cache::KvCache;
 use crate::memory::Sizing;
@@ -61,7 +62,11 @@ impl Engine {
     /// As for [`load`](Self::load).
     pub fn new(model: Model, options: &EngineOptions) -> Result<Engine, EngineError> {
         match options.backend {
-            BackendChoice::Cpu => Err(EngineError::Cpu("not there yet".into())),
+            BackendChoice::Cpu => {
+                let config = CpuConfig { threads: options.threads, level: options.level };
+                let backend = CpuBackend::new(config)?;
+                Engine::with_backend(model, &backend, options)
+            }
             BackendChoice::Reference => {
                 Engine::with_backend(model, &ReferenceBackend { quantize_activations: false }, options)
             }

@@ -1,6 +1,7 @@
 //! What can go wrong between a file and an answer, each with what to do about it.
 
 use whit_base::BackendError;
+use whit_cpu::LevelError;
 use whit_files::FileError;
 use whit_models::ModelError;
 use whit_sample::SampleError;
@@ -25,9 +26,9 @@ pub enum EngineError {
     /// The backend failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// The CPU backend could not be set up.
-    #[error("the CPU backend could not start: {0}")]
-    Cpu(String),
+    /// The CPU level that was asked for cannot be had.
+    #[error(transparent)]
+    Level(#[from] LevelError),
     /// The tokenizer has tokens for which the model has no embedding.
     #[error(
         "the tokenizer has {n_tokens} tokens, but the model has embeddings for {n_vocab}: the file was put together \

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use whit_base::Backend;
 use whit_base::reference::ReferenceBackend;
+use whit_cpu::{CpuBackend, CpuConfig, Level};
 use whit_engine::{
     CacheType, Done, Engine, EngineOptions, Event, Model, Overflow, Prompt, Request, SamplerConfig,
 };
@@ -61,7 +62,13 @@ impl Golden {
 
 /// Everything that a golden model must come out the same on.
 pub(crate) fn backends() -> Vec<Box<dyn Backend>> {
-    vec![Box::new(reference())]
+    let mut backends: Vec<Box<dyn Backend>> = vec![Box::new(reference())];
+    for level in Level::ALL.into_iter().filter(|level| level.is_supported()) {
+        let config = CpuConfig { threads: Some(1), level: Some(level) };
+        backends.push(Box::new(CpuBackend::new(config).unwrap()));
+    }
+    backends.push(Box::new(CpuBackend::new(CpuConfig { threads: Some(2), level: None }).unwrap()));
+    backends
 }
 
 pub(crate) fn reference() -> ReferenceBackend {
