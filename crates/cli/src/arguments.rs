@@ -1,0 +1,125 @@
+//! Arguments that several commands share, and what they come to.
+
+use whit_engine::{CacheType, EngineOptions, Level, SamplerConfig};
+
+use crate::failure::Usage;
+
+/// How the model is run.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Engine options")]
+pub(crate) struct EngineArguments {
+    /// Threads [default: the cores that this process may use]
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub(crate) threads: Option<usize>,
+
+    /// CPU instructions to use: scalar, avx2, avx512 or neon [default: the best of this CPU]
+    #[arg(long, value_name = "LEVEL", env = "WHIT_CPU_LEVEL")]
+    pub(crate) cpu_level: Option<Level>,
+
+    /// How cached keys and values are stored: f16 or f32
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = cache_type)]
+    pub(crate) cache_type: CacheType,
+}
+
+impl EngineArguments {
+    /// The engine's options, with a context of `ctx` tokens.
+    pub(crate) fn options(&self, ctx: Option<usize>) -> EngineOptions {
+        EngineOptions {
+            ctx,
+            threads: self.threads,
+            level: self.cpu_level,
+            cache_type: self.cache_type,
+            ..EngineOptions::default()
+        }
+    }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    let n: usize = text.parse().map_err(|_| "a whole number is needed".to_owned())?;
+    if (1..=1024).contains(&n) { Ok(n) } else { Err("choose from 1 to 1024".to_owned()) }
+}
+
+fn cache_type(text: &str) -> Result<CacheType, String> {
+    match text {
+        "f16" => Ok(CacheType::F16),
+        "f32" => Ok(CacheType::F32),
+        _ => Err("choose f16 or f32".to_owned()),
+    }
+}
+
+/// How tokens are chosen. Names, ranges and defaults are those of [`SamplerConfig`].
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Sampling options", allow_negative_numbers = true)]
+pub(crate) struct SamplingArguments {
+    /// Higher is more varied; 0 always takes the likeliest token [default: 0.8]
+    #[arg(long, value_name = "T")]
+    temperature: Option<f32>,
+
+    /// Choose among the K likeliest tokens; 0: among all [default: 40]
+    #[arg(long, value_name = "K")]
+    top_k: Option<u32>,
+
+    /// Choose among the likeliest tokens that together reach this probability; 1: off [default: 0.9]
+    #[arg(long, value_name = "P")]
+    top_p: Option<f32>,
+
+    /// Choose among tokens at least this fraction as likely as the likeliest; 0: off [default: 0]
+    #[arg(long, value_name = "P")]
+    min_p: Option<f32>,
+
+    /// Choose among the tokens of most typical surprise that reach this probability; 1: off [default: 1]
+    #[arg(long, value_name = "P")]
+    typical_p: Option<f32>,
+
+    /// Make tokens that were there lately less likely; 1: off [default: 1]
+    #[arg(long, value_name = "X")]
+    repeat_penalty: Option<f32>,
+
+    /// How far the penalties look back; 0: not at all, -1: to the beginning [default: 64]
+    #[arg(long, value_name = "N")]
+    repeat_last_n: Option<i32>,
+
+    /// Taken once from the logit of each token that was there lately [default: 0]
+    #[arg(long, value_name = "X")]
+    presence_penalty: Option<f32>,
+
+    /// Taken from the logit of a token each time that it was there lately [default: 0]
+    #[arg(long, value_name = "X")]
+    frequency_penalty: Option<f32>,
+
+    /// Add X to the logit of a token; -inf forbids it. May be given several times
+    #[arg(long, value_name = "ID=X", value_parser = logit_bias)]
+    logit_bias: Vec<(u32, f32)>,
+
+    /// Where the random numbers start: the same seed gives the same text [default: new each time]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+impl SamplingArguments {
+    /// The sampler's settings.
+    pub(crate) fn config(&self) -> Result<SamplerConfig, Usage> {
+        let d = SamplerConfig::default();
+        let config = SamplerConfig {
+            logit_bias: self.logit_bias.clone(),
+            repeat_last_n: self.repeat_last_n.unwrap_or(d.repeat_last_n),
+            repeat_penalty: self.repeat_penalty.unwrap_or(d.repeat_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(d.presence_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(d.frequency_penalty),
+            top_k: self.top_k.unwrap_or(d.top_k),
+            typical_p: self.typical_p.unwrap_or(d.typical_p),
+            top_p: self.top_p.unwrap_or(d.top_p),
+            min_p: self.min_p.unwrap_or(d.min_p),
+            temperature: self.temperature.unwrap_or(d.temperature),
+            seed: self.seed,
+            logprobs: None,
+        };
+        config.validate().map_err(|error| Usage(error.to_string()))?;
+        Ok(config)
+    }
+}
+
+fn logit_bias(text: &str) -> Result<(u32, f32), String> {
+    let parts = text.split_once('=').and_then(|(id, x)| Some((id.parse().ok()?, x.parse().ok()?)));
+    parts.ok_or_else(|| "write a token id and a number: 42=-1.5".to_owned())
+}

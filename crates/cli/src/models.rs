@@ -1,0 +1,118 @@
+//! From a model's name to its file, pulled if need be.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+use whit_hub::{Config, HubError, Phase, Progress, Reference, Resolved, Store};
+
+use crate::{Global, units};
+
+/// The store that the command line and the environment say.
+pub(crate) fn store(global: &Global) -> Result<Store> {
+    let config = match (Config::from_env(), &global.home) {
+        (Ok(config), Some(home)) => Config { home: home.clone(), ..config },
+        (Err(HubError::NoHome), Some(home)) => Config::new(home),
+        (config, _) => config?,
+    };
+    Ok(Store::open(config))
+}
+
+/// The model's file. One that is known but not here is pulled first.
+pub(crate) fn find(global: &Global, name: &str) -> Result<Resolved> {
+    let reference: Reference = name.parse()?;
+    // A path needs no store, and so no home.
+    if let Reference::Path(path) = &reference
+        && path.is_file()
+    {
+        return Ok(Resolved { path: path.clone(), name: name.to_owned(), manifest: None });
+    }
+    let store = store(global)?;
+    match store.resolve(&reference)? {
+        Some(model) => Ok(model),
+        None => pull(&store, &reference),
+    }
+}
+
+/// The path alone.
+pub(crate) fn path(global: &Global, name: &str) -> Result<PathBuf> {
+    find(global, name).map(|model| model.path)
+}
+
+/// Pulls a model, with a progress bar on standard error.
+pub(crate) fn pull(store: &Store, reference: &Reference) -> Result<Resolved> {
+    let start = Instant::now();
+    let mut bar = Bar::new(reference.to_string());
+    let result = store.pull(reference, &mut |progress| bar.show(progress));
+    bar.clear();
+    let model = result?;
+    let size = model.manifest.as_ref().map_or(0, |manifest| manifest.size);
+    eprintln!("pulled {} ({}) in {}", model.name, units::bytes(size), units::time(start.elapsed()));
+    Ok(model)
+}
+
+/// The bar of a pull; plain lines where standard error is no terminal.
+struct Bar {
+    bar: ProgressBar,
+    name: String,
+    phase: Option<Phase>,
+    is_terminal: bool,
+}
+
+impl Bar {
+    fn new(name: String) -> Bar {
+        let is_terminal = std::io::stderr().is_terminal();
+        let bar = if is_terminal { ProgressBar::no_length() } else { ProgressBar::hidden() };
+        Bar { bar, name, phase: None, is_terminal }
+    }
+
+    fn show(&mut self, progress: Progress) {
+        if self.phase != Some(progress.phase) {
+            self.phase = Some(progress.phase);
+            self.begin(&progress);
+        }
+        if progress.n_parts > 1 {
+            self.bar.set_message(format!(
+                ", part {} of {}",
+                (progress.parts_done + 1).min(progress.n_parts),
+                progress.n_parts
+            ));
+        }
+        if let Some(total) = progress.total {
+            self.bar.set_length(total);
+        }
+        self.bar.set_position(progress.done);
+    }
+
+    fn begin(&mut self, progress: &Progress) {
+        let (doing, template) = match progress.phase {
+            Phase::Waiting => ("waiting for another process that pulls", "{spinner} {prefix}"),
+            Phase::Checking => ("checking what is here of", COUNTING),
+            Phase::Downloading => ("pulling", COUNTING),
+            Phase::Finishing => ("finishing", "{spinner} {prefix}"),
+        };
+        let text = format!("{doing} {}", self.name);
+        if !self.is_terminal {
+            let size = progress.total.map(|total| format!(" ({})", units::bytes(total))).unwrap_or_default();
+            eprintln!("{text}{size}");
+            return;
+        }
+        // A template of ours that does not parse would show in the first run; the default bar serves as well.
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style.progress_chars("━━╌"));
+        }
+        self.bar.set_prefix(text);
+        self.bar.set_message("");
+        self.bar.set_position(progress.kept);
+        self.bar.reset_eta();
+        self.bar.enable_steady_tick(Duration::from_millis(200));
+    }
+
+    fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+const COUNTING: &str = "{prefix} {wide_bar:.cyan/dim} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left{msg}";
