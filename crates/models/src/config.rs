@@ -4,7 +4,7 @@
 
 use whit_files::{Gguf, Metadata, Value};
 
-use crate::{ARCHITECTURES, ModelError};
+use crate::{ARCHITECTURES, ModelError, tensors};
 
 /// The largest width, head count or layer count taken from a file. Products of two stay far from overflow.
 const MAX_SIZE: usize = 1 << 24;
@@ -183,6 +183,13 @@ impl<'a> Config<'a> {
                 ));
             }
         };
+        // Before anything is sized by these numbers: do they fit the weights?
+        if let Some(q) = self.gguf.tensor("blk.0.attn_q.weight")
+            && q.n_rows() != n_heads * head_dim
+        {
+            let want = format!("{n_heads} x {head_dim} rows");
+            return Err(tensors::shape_error(q, "the queries of every head", want));
+        }
         match self.opt_size("attention.value_length")? {
             Some(dim) if dim != head_dim => {
                 Err(self.unsupported(format!("keys of {head_dim} and values of {dim} numbers per head")))

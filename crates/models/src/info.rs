@@ -4,6 +4,7 @@ use whit_base::DType;
 
 use crate::ModelError;
 use crate::config::Config;
+use crate::tensors::EMBEDDINGS;
 
 /// Facts about a model file.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +76,10 @@ impl ModelInfo {
         }
         formats.sort_by_key(|share| (std::cmp::Reverse(share.n_params), share.dtype));
         let text = |key: &str| Ok::<_, ModelError>(metadata.opt_str(key)?.map(str::to_owned));
-        let n_vocab = config.gguf().tensor("token_embd.weight").map_or(0, |table| table.n_rows());
+        let table = config.gguf().tensor(EMBEDDINGS).ok_or_else(|| ModelError::MissingTensor {
+            tensor: EMBEDDINGS.to_owned(),
+            architecture: config.architecture().to_owned(),
+        })?;
         let n_ff = match metadata.get(&config.key("feed_forward_length")) {
             Some(whit_files::Value::Array(_)) => None,
             _ => config.opt_size("feed_forward_length")?,
@@ -95,7 +99,7 @@ impl ModelInfo {
             head_dim: attention.head_dim,
             n_ff,
             n_ctx_train: config.n_ctx_train()?,
-            n_vocab,
+            n_vocab: table.n_rows(),
             sliding_window: config.opt_usize("attention.sliding_window")?.filter(|&window| window > 0),
             has_chat_template: metadata.get("tokenizer.chat_template").is_some(),
         })

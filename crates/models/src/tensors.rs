@@ -13,9 +13,9 @@ use crate::ModelError;
 const IGNORED: &[&str] = &["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
 const IGNORED_ENDINGS: &[&str] = &[".attn_rot_embd", ".attn.rotary_emb.inv_freq", ".rope_freqs.weight"];
 
-const EMBEDDINGS: &str = "token_embd.weight";
+pub(crate) const EMBEDDINGS: &str = "token_embd.weight";
 
-fn shape_error(info: &TensorInfo, what: &'static str, want: String) -> ModelError {
+pub(crate) fn shape_error(info: &TensorInfo, what: &'static str, want: String) -> ModelError {
     ModelError::Plan(PlanError::WeightShape {
         tensor: info.name.to_string(),
         got_rows: info.n_rows(),

@@ -3,12 +3,14 @@
 
 use std::path::PathBuf;
 
-use whit_base::Backend;
 use whit_base::reference::ReferenceBackend;
+use whit_base::{Backend, DType};
 use whit_cpu::{CpuBackend, CpuConfig, Level};
 use whit_engine::{
-    CacheType, Done, Engine, EngineOptions, Event, Model, Overflow, Prompt, Request, SamplerConfig,
+    CacheType, Done, Engine, EngineError, EngineOptions, Event, Model, Overflow, Prompt, Request,
+    SamplerConfig,
 };
+use whit_files::{Gguf, GgufWriter};
 
 /// The models of `tests/golden`, see its README.
 pub(crate) const GOLDEN: [&str; 6] = [
@@ -99,4 +101,48 @@ pub(crate) fn answer(engine: &mut Engine, request: Request) -> (Vec<u32>, Done) 
         }
     }
     panic!("no Done");
+}
+
+/// A model file taken apart, to be put together otherwise.
+pub(crate) struct Parts {
+    pub(crate) writer: GgufWriter,
+    /// Name, format, shape (outermost first), data.
+    pub(crate) tensors: Vec<(String, DType, Vec<usize>, Vec<u8>)>,
+}
+
+impl Parts {
+    pub(crate) fn of(golden: &str) -> Parts {
+        let path =
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{golden}.gguf"));
+        let file = Gguf::open(path).unwrap();
+        let mut writer = GgufWriter::new();
+        file.metadata().iter().for_each(|(key, value)| writer.set(key, value));
+        let tensors = file
+            .tensors()
+            .iter()
+            .map(|t| (t.name.to_string(), t.dtype, t.shape.clone(), file.tensor_bytes(t).to_vec()))
+            .collect();
+        Parts { writer, tensors }
+    }
+
+    pub(crate) fn tensor(&mut self, name: &str) -> &mut (String, DType, Vec<usize>, Vec<u8>) {
+        self.tensors.iter_mut().find(|tensor| tensor.0 == name).unwrap()
+    }
+
+    pub(crate) fn open(mut self) -> Result<Model, EngineError> {
+        for (name, dtype, shape, _) in &self.tensors {
+            self.writer.declare(name, *dtype, shape);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        let mut data = self.writer.create(&path).unwrap();
+        self.tensors.iter().for_each(|(name, .., bytes)| data.write(name, bytes).unwrap());
+        data.finish().unwrap();
+        // The map outlives the name.
+        Model::open(path)
+    }
+
+    pub(crate) fn load(self) -> Result<Engine, EngineError> {
+        Engine::with_backend(self.open()?, &reference(), &exact())
+    }
 }
