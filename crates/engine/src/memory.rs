@@ -64,11 +64,7 @@ impl Sizing {
         for group in plan.cache_groups() {
             let pages = match group.window {
                 None => n * whole,
-                // What a window spans while a step runs, for each sequence, and one window more for cached prefixes.
-                Some(window) => {
-                    let span = |tokens: usize| (tokens.div_ceil(PAGE_TOKENS) + 1).min(whole);
-                    n * span(window.saturating_add(max_rows)) + span(window)
-                }
+                Some(window) => window_pages(window, max_rows, n, whole),
             };
             let token_bytes =
                 |layer: &whit_base::CacheLayer| 2 * layer.n_kv_heads * layer.head_dim * value_bytes;
@@ -81,5 +77,44 @@ impl Sizing {
         let buffers = max_rows * row_bytes + n * output_bytes;
         let weights = plan.weights.iter().map(|weight| weight.data.len()).sum();
         Sizing { limits, memory: MemoryEstimate { weights, kv_cache, buffers } }
+    }
+}
+
+/// Pages of a sliding-window group: for each of `n` sequences what its window spans while a step of `max_rows` tokens
+/// runs, and one window more for cached prefixes; never more than the `whole` context.
+fn window_pages(window: usize, max_rows: usize, n: usize, whole: usize) -> usize {
+    let span = |tokens: usize| (tokens.div_ceil(PAGE_TOKENS) + 1).min(whole);
+    n * span(window.saturating_add(max_rows)) + span(window)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::KvCache;
+
+    /// With that many pages no sequence ever lacks one, wherever in a page its steps begin.
+    #[test]
+    fn windows_have_enough_pages() {
+        let n_tokens = 400usize;
+        for window in [1, 2, 8, 31, 32, 33, 34, 64, 65, 100, 1000] {
+            for max_rows in [1, 2, 7, 31, 32, 33, 34, 63, 100, 512] {
+                let n_pages = window_pages(window, max_rows, 2, n_tokens.div_ceil(PAGE_TOKENS));
+                for first in 1..=max_rows.min(PAGE_TOKENS) {
+                    let mut cache = KvCache::new([(Some(window), n_pages)]);
+                    let mut both = [cache.start_alone(), cache.start_alone()];
+                    let mut n = first;
+                    while both[0].len() < n_tokens {
+                        for sequence in &mut both {
+                            let case = format!("window {window}, {max_rows} rows, first {first}");
+                            assert!(cache.reserve(sequence, n).is_ok(), "{case}, at {}", sequence.len());
+                        }
+                        for sequence in &mut both {
+                            cache.commit(sequence, &[7; 400], n);
+                        }
+                        n = max_rows.min(n_tokens - both[0].len());
+                    }
+                }
+            }
+        }
     }
 }

@@ -129,7 +129,11 @@ impl Parts {
         self.tensors.iter_mut().find(|tensor| tensor.0 == name).unwrap()
     }
 
-    pub(crate) fn open(mut self) -> Result<Model, EngineError> {
+    pub(crate) fn open(self) -> Result<Model, EngineError> {
+        Model::from_gguf(self.gguf())
+    }
+
+    pub(crate) fn gguf(mut self) -> Gguf {
         for (name, dtype, shape, _) in &self.tensors {
             self.writer.declare(name, *dtype, shape);
         }
@@ -139,7 +143,7 @@ impl Parts {
         self.tensors.iter().for_each(|(name, .., bytes)| data.write(name, bytes).unwrap());
         data.finish().unwrap();
         // The map outlives the name.
-        Model::open(path)
+        Gguf::open(path).unwrap()
     }
 
     pub(crate) fn load(self) -> Result<Engine, EngineError> {
