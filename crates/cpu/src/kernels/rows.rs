@@ -19,52 +19,62 @@ pub(crate) struct QuantRow {
     pub(crate) sum16: *mut f32,
 }
 
-/// Applies `f` to every register of `x` and stores into `out`; `f` sees the element offset.
-#[inline(always)]
-unsafe fn map<S: Simd>(x: *const f32, out: *mut f32, n: usize, f: impl Fn(S::V, usize, usize) -> S::V) {
-    // SAFETY: offsets stay below n; the partial forms touch n % N elements.
-    unsafe {
+/// Stores `$value` for every register of `$x` into `$out`; `$v` is the register, `$i` its offset, `$len` its lanes in use.
+/// A macro and not a function of a closure: closures do not carry the caller's target features.
+macro_rules! map {
+    ($simd:ty, $x:expr, $out:expr, $n:expr, |$v:ident, $i:ident, $len:ident| $value:expr) => {{
+        let (x, out, n): (*const f32, *mut f32, usize) = ($x, $out, $n);
+        let mut $i = 0;
+        while $i + <$simd>::N <= n {
+            let $len = <$simd>::N;
+            let $v = <$simd>::load(x.add($i));
+            let value = $value;
+            <$simd>::store(out.add($i), value);
+            $i += $len;
+        }
+        if $i < n {
+            let $len = n - $i;
+            let $v = <$simd>::load_partial(x.add($i), $len);
+            let value = $value;
+            <$simd>::store_partial(out.add($i), value, $len);
+        }
+    }};
+}
+
+/// The sum of `$term` over `$x`.
+macro_rules! sum {
+    ($simd:ty, $x:expr, $n:expr, |$v:ident| $term:expr) => {{
+        let (x, n): (*const f32, usize) = ($x, $n);
+        let mut acc = [<$simd>::splat(0.0); 4];
         let mut i = 0;
-        while i + S::N <= n {
-            S::store(out.add(i), f(S::load(x.add(i)), i, S::N));
-            i += S::N;
+        while i + 4 * <$simd>::N <= n {
+            for k in 0..4 {
+                let $v = <$simd>::load(x.add(i + k * <$simd>::N));
+                acc[k] = <$simd>::add(acc[k], $term);
+            }
+            i += 4 * <$simd>::N;
         }
-        if i < n {
-            S::store_partial(out.add(i), f(S::load_partial(x.add(i), n - i), i, n - i), n - i);
+        while i + <$simd>::N <= n {
+            let $v = <$simd>::load(x.add(i));
+            acc[0] = <$simd>::add(acc[0], $term);
+            i += <$simd>::N;
         }
-    }
+        let both = <$simd>::add(<$simd>::add(acc[0], acc[1]), <$simd>::add(acc[2], acc[3]));
+        let mut total = <$simd>::reduce_add(both);
+        while i < n {
+            // At most N - 1 values; the missing lanes of a partial register would add their own terms.
+            let $v = <$simd>::splat(*x.add(i));
+            total += first_lane::<$simd>($term);
+            i += 1;
+        }
+        total
+    }};
 }
 
 #[inline(always)]
 unsafe fn load_some<S: Simd>(p: *const f32, n: usize) -> S::V {
     // SAFETY: the caller vouches for n elements.
     unsafe { if n == S::N { S::load(p) } else { S::load_partial(p, n) } }
-}
-
-#[inline(always)]
-unsafe fn sum_of<S: Simd>(x: *const f32, n: usize, f: impl Fn(S::V) -> S::V) -> f32 {
-    // SAFETY: offsets stay below n.
-    unsafe {
-        let mut acc = [S::splat(0.0); 4];
-        let mut i = 0;
-        while i + 4 * S::N <= n {
-            for (k, acc) in acc.iter_mut().enumerate() {
-                *acc = S::add(*acc, f(S::load(x.add(i + k * S::N))));
-            }
-            i += 4 * S::N;
-        }
-        while i + S::N <= n {
-            acc[0] = S::add(acc[0], f(S::load(x.add(i))));
-            i += S::N;
-        }
-        let mut total = S::reduce_add(S::add(S::add(acc[0], acc[1]), S::add(acc[2], acc[3])));
-        while i < n {
-            // At most N - 1 values, where a partial register would add f(0) for the missing lanes.
-            total += first_lane::<S>(f(S::splat(*x.add(i))));
-            i += 1;
-        }
-        total
-    }
 }
 
 #[inline(always)]
@@ -80,9 +90,9 @@ unsafe fn first_lane<S: Simd>(v: S::V) -> f32 {
 pub(crate) unsafe fn rms_norm<S: Simd>(x: *const f32, weight: *const f32, eps: f32, out: *mut f32, n: usize) {
     // SAFETY: the caller vouches for n elements behind each pointer.
     unsafe {
-        let mean_square = sum_of::<S>(x, n, |v| S::mul(v, v)) / n as f32;
+        let mean_square = sum!(S, x, n, |v| S::mul(v, v)) / n as f32;
         let factor = S::splat(1.0 / (mean_square + eps).sqrt());
-        map::<S>(x, out, n, |v, i, len| {
+        map!(S, x, out, n, |v, i, len| {
             let v = S::mul(v, factor);
             if weight.is_null() { v } else { S::mul(v, load_some::<S>(weight.add(i), len)) }
         });
@@ -101,13 +111,10 @@ pub(crate) unsafe fn layer_norm<S: Simd>(
 ) {
     // SAFETY: the caller vouches for n elements behind each pointer.
     unsafe {
-        let mean = S::splat(sum_of::<S>(x, n, |v| v) / n as f32);
-        let variance = sum_of::<S>(x, n, |v| {
-            let v = S::sub(v, mean);
-            S::mul(v, v)
-        }) / n as f32;
+        let mean = S::splat(sum!(S, x, n, |v| v) / n as f32);
+        let variance = sum!(S, x, n, |v| S::mul(S::sub(v, mean), S::sub(v, mean))) / n as f32;
         let factor = S::splat(1.0 / (variance + eps).sqrt());
-        map::<S>(x, out, n, |v, i, len| {
+        map!(S, x, out, n, |v, i, len| {
             let mut v = S::mul(S::sub(v, mean), factor);
             if !weight.is_null() {
                 v = S::mul(v, load_some::<S>(weight.add(i), len));
@@ -167,7 +174,7 @@ pub(crate) unsafe fn glu<S: Simd>(
     unsafe {
         macro_rules! arm {
             ($act:expr) => {
-                map::<S>(gate, out, n, |v, i, len| {
+                map!(S, gate, out, n, |v, i, len| {
                     S::mul(activate::<S>($act, v), load_some::<S>(up.add(i), len))
                 })
             };
@@ -185,21 +192,21 @@ pub(crate) unsafe fn glu<S: Simd>(
 #[inline(always)]
 pub(crate) unsafe fn add<S: Simd>(x: *const f32, y: *const f32, out: *mut f32, n: usize) {
     // SAFETY: the caller vouches for n elements behind each pointer.
-    unsafe { map::<S>(x, out, n, |v, i, len| S::add(v, load_some::<S>(y.add(i), len))) }
+    unsafe { map!(S, x, out, n, |v, i, len| S::add(v, load_some::<S>(y.add(i), len))) }
 }
 
 /// `x *= factor` in place, `n` values.
 #[inline(always)]
 pub(crate) unsafe fn scale<S: Simd>(x: *mut f32, factor: f32, n: usize) {
     // SAFETY: the caller vouches for n elements.
-    unsafe { map::<S>(x, x, n, |v, _, _| S::mul(v, S::splat(factor))) }
+    unsafe { map!(S, x, x, n, |v, i, len| S::mul(v, S::splat(factor))) }
 }
 
 /// `x = cap * tanh(x / cap)` in place, `n` values.
 #[inline(always)]
 pub(crate) unsafe fn softcap<S: Simd>(x: *mut f32, cap: f32, n: usize) {
     // SAFETY: the caller vouches for n elements.
-    unsafe { map::<S>(x, x, n, |v, _, _| S::mul(S::splat(cap), tanh::<S>(S::div(v, S::splat(cap))))) }
+    unsafe { map!(S, x, x, n, |v, i, len| S::mul(S::splat(cap), tanh::<S>(S::div(v, S::splat(cap))))) }
 }
 
 /// Rotates one head in place; `cos` and `sin` hold one value per pair.

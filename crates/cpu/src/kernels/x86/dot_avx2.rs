@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::formats::{Format, Scales};
+use super::formats::{Format, Scales, prefetch};
 use super::tile::{TILE_ROWS, Tile};
 use crate::kernels::rows::QuantRow;
 use crate::kernels::{GemmJob, QuantMatrix};
@@ -68,6 +68,7 @@ unsafe fn row_dot<F: Format>(w: *const u8, n_cols: usize, x: QuantRow) -> __m256
         for span in 0..n_cols.div_ceil(256) {
             let n = ((n_cols - span * 256) / 32).min(8);
             let p = w.add(span * F::SPAN_BYTES);
+            prefetch::<F>(p);
             let scales = signed_scales::<F>(p, n);
             let xq = x.q.add(span * 256);
             // Activation scales past the row's end are zero.
@@ -87,13 +88,16 @@ unsafe fn row_dot<F: Format>(w: *const u8, n_cols: usize, x: QuantRow) -> __m256
                 _mm256_storeu_ps(s.as_mut_ptr(), _mm256_mul_ps(scales.s[0], d));
                 offsets = _mm256_fmadd_ps(scales.m[0], _mm256_loadu_ps(x.sum32.add(span * 8)), offsets);
             }
+            // Whole spans unroll; only 32-value formats have others.
+            let n = if F::BLOCK_LEN == 256 { 8 } else { n };
             for g in 0..n {
                 let xv = _mm256_loadu_si256(xq.add(32 * g).cast());
                 let dot = _mm256_madd_epi16(products::<F>(F::quants32(p, g), xv), ones);
                 let s = if F::FINE {
-                    _mm256_set_m128(_mm_set1_ps(s[2 * g + 1]), _mm_set1_ps(s[2 * g]))
+                    let low = _mm256_castps128_ps256(_mm_broadcast_ss(&s[2 * g]));
+                    _mm256_insertf128_ps::<1>(low, _mm_broadcast_ss(&s[2 * g + 1]))
                 } else {
-                    _mm256_set1_ps(s[g])
+                    _mm256_broadcast_ss(&s[g])
                 };
                 acc[g % 2] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), s, acc[g % 2]);
             }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::formats::Format;
+use super::formats::{Format, prefetch};
 use super::tile::{TILE_ROWS, Tile};
 use crate::kernels::rows::QuantRow;
 use crate::kernels::{GemmJob, QuantMatrix};
@@ -61,7 +61,8 @@ unsafe fn row_dot<F: Format>(w: *const u8, n_cols: usize, x: QuantRow) -> __m512
         let n_spans = n_cols / 256;
         for span in 0..n_spans {
             let p = w.add(span * F::SPAN_BYTES);
-            let scales = F::scales(p, 8);
+            prefetch::<F>(p);
+            let scales = F::scales512(p);
             let xq = x.q.add(span * 256);
             let d = _mm256_loadu_ps(x.d.add(span * 8));
             let s = if F::FINE {
@@ -116,14 +117,19 @@ unsafe fn row_dot<F: Format>(w: *const u8, n_cols: usize, x: QuantRow) -> __m512
     }
 }
 
+#[inline(always)]
+unsafe fn half_sum(x: __m512) -> __m256 {
+    // SAFETY: reached only from code compiled for AVX-512.
+    unsafe { _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x)) }
+}
+
 /// Sums of four registers, in the order of the registers.
 #[inline(always)]
 unsafe fn reduce4(a: __m512, b: __m512, c: __m512, d: __m512) -> __m128 {
     // SAFETY: reached only from code compiled for AVX-512.
     unsafe {
-        let half = |x: __m512| _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x));
-        let ab = _mm256_hadd_ps(half(a), half(b));
-        let cd = _mm256_hadd_ps(half(c), half(d));
+        let ab = _mm256_hadd_ps(half_sum(a), half_sum(b));
+        let cd = _mm256_hadd_ps(half_sum(c), half_sum(d));
         let x = _mm256_hadd_ps(ab, cd);
         _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x))
     }
