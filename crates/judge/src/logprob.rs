@@ -30,17 +30,18 @@ fn exp(x: f32) -> f32 {
     // x = n ln 2 + r with |r| <= ln(2) / 2; ln 2 in two parts (Cody and Waite) keeps r exact.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Adding and taking away 1.5 * 2^23 rounds to the nearest integer.
+    // Adding 1.5 * 2^23 rounds to the nearest integer, which then stands in the low bits of the sum.
     const ROUND: f32 = 12_582_912.0;
-    let clamped = x.max(-87.0);
-    let n = (clamped * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    // Not `max`, which would swallow a NaN.
+    let clamped = if x < -87.0 { -87.0 } else { x };
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
     let r = clamped - n * LN2_HIGH - n * LN2_LOW;
     // Taylor to the seventh power: the rest is below 2^-28.
     let p = 1.0
         + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0))))));
-    let scale = f32::from_bits(((n as i32 + 127) << 23) as u32);
-    // A NaN fails the comparison and must come through.
-    if x < -87.0 { 0.0 } else { p * scale + (x - x) }
+    let scale = f32::from_bits(shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23);
+    if x < -87.0 { 0.0 } else { p * scale }
 }
 
 #[cfg(test)]
