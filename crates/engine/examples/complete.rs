@@ -1,5 +1,4 @@
 //! Answers one message: `cargo run --release -p whit-engine --example complete -- model.gguf "Why is the sky blue?"`
-#![expect(clippy::print_stdout, reason = "that is what it is for")]
 
 use std::io::Write as _;
 

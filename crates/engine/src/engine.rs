@@ -197,9 +197,13 @@ impl Engine {
 
     pub(crate) fn submit_prepared(
         &mut self,
-        request: Request,
+        mut request: Request,
         prepared: Prepared,
     ) -> Result<RequestId, EngineError> {
+        if request.overflow == Overflow::Shift && request.n_keep.is_none() {
+            let n_system = self.model.n_system_tokens(&request.prompt, &prepared)?;
+            request.n_keep = Some(n_system).filter(|&n| n > 0);
+        }
         let tokens = prepared.tokens;
         self.check_tokens(&tokens)?;
         if tokens.is_empty() {

@@ -142,6 +142,26 @@ impl Model {
         }
     }
 
+    /// How many tokens at the beginning of a prepared conversation belong to its system message.
+    pub(crate) fn n_system_tokens(&self, prompt: &Prompt, prepared: &Prepared) -> Result<usize, EngineError> {
+        let Prompt::Chat(messages) = prompt else { return Ok(0) };
+        let Some(system) = messages.first().filter(|message| message.role == "system") else { return Ok(0) };
+        let system = std::slice::from_ref(system);
+        let alone = match self.template()? {
+            None => self.encode_beginning(system[0].text().unwrap_or_default())?,
+            Some(template) => {
+                let tokenizer = self.tokenizer()?;
+                let input = ChatInput { add_generation_prompt: false, ..ChatInput::new(system) };
+                // Some templates refuse a conversation that nobody has begun; then nothing is known of it.
+                match template.prompt(&input, tokenizer) {
+                    Ok(prompt) => tokenizer.encode_prompt(&prompt)?,
+                    Err(_) => return Ok(0),
+                }
+            }
+        };
+        Ok(alone.iter().zip(&prepared.tokens).take_while(|(a, b)| a == b).count())
+    }
+
     /// Text from which the model shall go on: BOS where the model wants it, but no EOS after it.
     fn encode_beginning(&self, text: &str) -> Result<Vec<u32>, EngineError> {
         let tokenizer = self.tokenizer()?;

@@ -42,8 +42,8 @@ pub struct Request {
     pub stop: Vec<String>,
     /// What to do when the context is full.
     pub overflow: Overflow,
-    /// Tokens at the beginning that [`Overflow::Shift`] keeps, at most half the context. `None`: the token that begins
-    /// a text, if there is one.
+    /// Tokens at the beginning that [`Overflow::Shift`] keeps, at most half the context. `None`: the system message of a
+    /// conversation, or else the token that begins a text, if there is one.
     pub n_keep: Option<usize>,
     /// Go on past the tokens with which the model ends its answer: for measuring.
     pub ignore_eos: bool,

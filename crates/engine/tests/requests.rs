@@ -166,7 +166,7 @@ fn shifting_is_exact() {
         };
 
         let mut tokens = [&golden.prompt[..], &golden.greedy].concat();
-        let mut shift = |tokens: &mut Vec<u32>, shifts: &mut Vec<Event>| {
+        let shift = |tokens: &mut Vec<u32>, shifts: &mut Vec<Event>| {
             let before = tokens.len();
             while tokens.len() > 41 {
                 let drop = (tokens.len() - n_keep).div_ceil(2);
@@ -193,6 +193,40 @@ fn shifting_is_exact() {
         engine.clear_prefixes();
         assert_eq!(engine.free_pages(), pages, "pages leaked");
     }
+}
+
+#[test]
+fn shifting_keeps_the_system_message() {
+    let template = "{% for m in messages %}<|eos|>{{ m.content }}{% endfor %}<|bos|>";
+    let model = Model::open(Golden::load(LLAMA).path).unwrap();
+    let options = EngineOptions { ctx: Some(24), ..exact() };
+    // (template, system message, tokens kept): each message is its characters and one control token; without a
+    // template the messages are joined.
+    for (template, system, expected) in [(Some(template), "abcde", 6), (None, "abcde", 5), (None, "", 0)] {
+        let model = model.clone();
+        let model = template.map_or(model.clone(), |template| model.with_template(template).unwrap());
+        let mut engine = Engine::with_backend(model, &reference(), &options).unwrap();
+        let mut messages = vec![Message::system(system), Message::user("x".repeat(40))];
+        messages.retain(|message| message.text() != Some(""));
+        let request = Request {
+            overflow: Overflow::Shift,
+            max_tokens: Some(1),
+            ..Request::new(Prompt::Chat(messages))
+        };
+        match engine.generate(request).unwrap().next() {
+            Some(Ok(Event::Shifted { n_kept, .. })) => assert_eq!(n_kept, expected, "{template:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn engines_may_move_between_threads() {
+    fn check<T: Send>() {}
+    check::<Engine>();
+    check::<Model>();
+    check::<Event>();
+    check::<EngineError>();
 }
 
 #[test]
