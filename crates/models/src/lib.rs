@@ -1,4 +1,4 @@
-//! Whit: models. One file per architecture: configuration keys and tensor names in, a [`Plan`](whit_base::Plan) out.
+//! Whit: models. One file per architecture: configuration keys and tensor names in, a [`Plan`] out.
 //!
 //! A model file describes; it computes nothing and knows no backend. What it emits is the plain single-assignment form
 //! that training walks; [`whit_base::fuse`] makes the inference form of it.
