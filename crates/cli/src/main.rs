@@ -12,6 +12,7 @@ mod failure;
 mod input;
 mod interrupt;
 mod log;
+mod machine;
 mod models;
 mod output;
 mod units;

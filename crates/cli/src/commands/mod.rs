@@ -1,6 +1,14 @@
 //! The commands. To add one: a file here, and a line in each of the lists below.
 
+mod bench;
+mod doctor;
+mod list;
+mod perplexity;
+mod pull;
+mod rm;
 pub(crate) mod run;
+pub(crate) mod show;
+mod tokenize;
 
 use std::time::Instant;
 
@@ -11,11 +19,27 @@ use crate::Global;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     Run(run::Arguments),
+    Pull(pull::Arguments),
+    List(list::Arguments),
+    Show(show::Arguments),
+    Rm(rm::Arguments),
+    Tokenize(tokenize::Arguments),
+    Perplexity(perplexity::Arguments),
+    Bench(bench::Arguments),
+    Doctor(doctor::Arguments),
 }
 
 /// Runs a command. `start` is when the program began.
 pub(crate) fn dispatch(command: Command, global: &Global, start: Instant) -> Result<()> {
     match command {
         Command::Run(arguments) => run::run(&arguments, global, start),
+        Command::Pull(arguments) => pull::run(&arguments, global),
+        Command::List(arguments) => list::run(&arguments, global),
+        Command::Show(arguments) => show::run(&arguments, global),
+        Command::Rm(arguments) => rm::run(&arguments, global),
+        Command::Tokenize(arguments) => tokenize::run(&arguments, global),
+        Command::Perplexity(arguments) => perplexity::run(&arguments, global),
+        Command::Bench(arguments) => bench::run(&arguments, global),
+        Command::Doctor(arguments) => doctor::run(&arguments, global),
     }
 }

@@ -1,6 +1,6 @@
 //! `whit run`: an answer to one prompt, or a chat.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -159,8 +159,6 @@ fn prompt(words: &[String]) -> Result<Option<String>> {
 pub(crate) struct Answer {
     pub(crate) text: String,
     pub(crate) reason: FinishReason,
-    /// The model has no chat template.
-    pub(crate) raw: bool,
 }
 
 /// Generates and prints one answer. `start`: when the program began, to say how long the first token took.
@@ -183,8 +181,7 @@ pub(crate) fn answer(
     let n_ctx = engine.n_ctx();
     let model = engine.model().clone();
     let generation = engine.generate(request)?;
-    let raw = generation.prompt().raw;
-    if raw && start.is_some() {
+    if generation.prompt().raw && start.is_some() {
         eprintln!("note: this model has no chat template: it continues the text");
     }
     let mut out = Stream::new();
@@ -222,7 +219,7 @@ pub(crate) fn answer(
     if settings.verbose {
         report(&done, first);
     }
-    Ok(Answer { text, reason: done.reason, raw })
+    Ok(Answer { text, reason: done.reason })
 }
 
 fn print_logprob(model: &Model, id: u32, logprob: Option<f32>, top: &[(u32, f32)]) -> Result<()> {
@@ -264,9 +261,4 @@ fn report(done: &Done, first: Option<Duration>) {
         units::time(timings.generation),
         timings.generated_tokens_per_second(usage),
     );
-}
-
-/// Whether a person reads standard output.
-pub(crate) fn is_interactive() -> bool {
-    std::io::stdout().is_terminal()
 }

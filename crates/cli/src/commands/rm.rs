@@ -1,0 +1,24 @@
+//! `whit rm`: removes models from the store.
+
+use anyhow::Result;
+use whit_hub::Reference;
+
+use crate::{Global, models, units};
+
+/// Remove models from the store
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Names, as `whit list` shows them
+    #[arg(required = true, value_name = "MODEL")]
+    models: Vec<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
+    let store = models::store(global)?;
+    for name in &arguments.models {
+        let reference: Reference = name.parse()?;
+        let freed = store.remove(&reference)?;
+        eprintln!("removed {reference}, {} freed", units::bytes(freed));
+    }
+    Ok(())
+}

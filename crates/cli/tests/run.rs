@@ -1,0 +1,204 @@
+//! `whit run`: answers, from every kind of prompt, and how they end.
+
+mod common;
+
+use common::{Golden, rewrite, run, run_in};
+
+const MODELS: [&str; 4] =
+    ["llama-gqa-llama3", "llama-untied-linear-bias", "qwen2-gqa7", "gemma3-global-linear"];
+
+#[test]
+fn answers_are_those_of_the_reference() {
+    for name in MODELS {
+        let golden = Golden::new(name);
+        let (prompt, n) = (golden.prompt_text(), golden.greedy.len().to_string());
+        let arguments =
+            ["run", "--raw", "--temperature", "0", "--max-tokens", &n, "--", &golden.path, &prompt];
+        let got = run(&arguments);
+        assert_eq!(got.stderr, "", "{name}");
+        assert_eq!(got.ok(), golden.answer() + "\n", "{name}");
+    }
+}
+
+#[test]
+fn prompts_come_from_arguments_and_standard_input() {
+    let golden = Golden::new("qwen2-gqa7");
+    let home = tempfile::tempdir().expect("a temporary folder");
+    // The same prompt in every form: `_e- .rly4c6"p@/_x=(wt2n!` has one space.
+    let prompt = golden.prompt_text();
+    let (before, after) = prompt.split_once(' ').expect("a space");
+    let flags = ["run", "--raw", "--temperature", "0", "--max-tokens", "24", "--", &*golden.path];
+    for (words, stdin) in [
+        (vec![&*prompt], None),
+        (vec![before, after], None),
+        (vec![], Some(prompt.clone())),
+        (vec![], Some(prompt.clone() + "\n")),
+        (vec![after], Some(before.to_owned())),
+        (vec![&*prompt], Some(String::new())),
+    ] {
+        let arguments: Vec<&str> = flags.iter().copied().chain(words.iter().copied()).collect();
+        let got = run_in(home.path(), &arguments, stdin.as_ref().map(String::as_bytes));
+        assert_eq!(got.ok(), golden.answer() + "\n", "{words:?} {stdin:?}");
+    }
+}
+
+#[test]
+fn a_chat_template_is_used_and_its_absence_is_told() {
+    let golden = Golden::new("qwen2-gqa7");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let prompt = golden.prompt_text();
+    // The template gives the prompt back whole, from its two halves.
+    let template = "{{ messages[0].content + messages[1].content }}";
+    let path = rewrite("qwen2-gqa7", &folder.path().join("template.gguf"), |writer| {
+        writer.set("tokenizer.chat_template", template);
+    });
+    let (system, user) = prompt.split_at(5);
+    let flags = ["run", "--temperature", "0", "--max-tokens", "24"];
+    let with = run(&[&flags[..], &["--system", system, "--", &path, user]].concat());
+    assert_eq!(with.stderr, "");
+    assert_eq!(with.ok(), golden.answer() + "\n");
+
+    let without = run(&[&flags[..], &["--", &golden.path, &prompt]].concat());
+    assert_eq!(without.stderr.matches("no chat template").count(), 1, "{}", without.stderr);
+    assert_eq!(without.ok(), golden.answer() + "\n");
+}
+
+#[test]
+fn stop_texts_and_biases_shape_the_answer() {
+    let golden = Golden::new("qwen2-gqa7");
+    let (prompt, answer) = (golden.prompt_text(), golden.answer());
+    let ask = |flags: &[&str]| {
+        let head = ["run", "--raw", "--temperature", "0", "--max-tokens", "24"];
+        run(&[&head[..], flags, &["--", &golden.path, &prompt]].concat()).ok()
+    };
+    // The answer is `3f4???,???/gtaaa2gt0i4fg`.
+    let (before, _) = answer.split_once("/g").expect("the answer has it");
+    assert_eq!(ask(&["--stop", "/g"]), before.to_owned() + "\n");
+    let forbidden = format!("{}=-inf", golden.greedy[0]);
+    let first = |text: String| text.chars().next();
+    assert_ne!(first(ask(&["--logit-bias", &forbidden])), answer.chars().next());
+    let forced = format!("{}=1e9", golden.greedy[5]);
+    assert_eq!(ask(&["--logit-bias", &forced]), answer[5..6].repeat(24) + "\n");
+}
+
+#[test]
+fn a_seed_settles_the_answer_whatever_the_threads() {
+    let golden = Golden::new("llama-gqa-llama3");
+    let prompt = golden.prompt_text();
+    let ask = |seed: &str, threads: &str| {
+        let flags =
+            ["run", "--raw", "--temperature", "2", "--top-k", "0", "--top-p", "1", "--max-tokens", "40"];
+        run(&[&flags[..], &["--seed", seed, "--threads", threads, "--", &golden.path, &prompt]].concat()).ok()
+    };
+    assert_eq!(ask("7", "1"), ask("7", "3"));
+    assert_ne!(ask("7", "1"), ask("8", "1"));
+}
+
+#[test]
+fn logprobs_are_lines_of_json() {
+    let golden = Golden::new("llama-gqa-llama3");
+    let flags =
+        ["run", "--raw", "--temperature", "0", "--max-tokens", "3", "--cache-type", "f32", "--logprobs", "2"];
+    let out = run(&[&flags[..], &["--", &golden.path, &golden.prompt_text()]].concat()).ok();
+    let lines: Vec<serde_json::Value> =
+        out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 3);
+    // The reference's logits of the prompt's last token.
+    let row: Vec<f64> = golden.logits[golden.logits.len() - 64..].iter().map(|&x| f64::from(x)).collect();
+    let id = golden.greedy[0];
+    let expected = row[id as usize] - row.iter().map(|x| x.exp()).sum::<f64>().ln();
+    for (line, id) in lines.iter().zip(&golden.greedy) {
+        assert_eq!(line["id"], *id);
+        assert_eq!(line["text"], common::text(&[*id]));
+        assert_eq!(line["top"].as_array().map(Vec::len), Some(2));
+        assert_eq!(line["top"][0]["id"], *id);
+    }
+    let got = lines[0]["logprob"].as_f64().expect("a number");
+    assert!((got - expected).abs() < 2e-3, "{got}, not {expected}");
+}
+
+#[test]
+fn a_full_context_is_an_error_or_shifts() {
+    let golden = Golden::new("qwen2-gqa7");
+    let prompt = golden.prompt_text();
+    let ask = |flags: &[&str]| {
+        run(&[&["run", "--raw", "--temperature", "0"], flags, &["--", &golden.path, &prompt]].concat())
+    };
+
+    let long = ask(&["--ctx", "16"]);
+    assert_eq!((long.code, &*long.stdout), (Some(1), ""));
+    assert!(
+        long.stderr.starts_with(
+            "error: the prompt of 24 tokens is 8 tokens longer than the context of 16\n\nhint: "
+        ),
+        "{}",
+        long.stderr
+    );
+
+    let end = ask(&["--ctx", "30"]);
+    assert!(
+        end.stderr.contains("warning: the answer ends here because the context of 30 tokens is full"),
+        "{}",
+        end.stderr
+    );
+    // The last token needs no place.
+    let answer = golden.answer();
+    assert_eq!(end.ok(), format!("{}\n", &answer[..7]));
+
+    let shifted =
+        ask(&["--ctx", "30", "--overflow", "shift", "--max-tokens", "40", "--logit-bias", "1=-inf"]);
+    assert!(shifted.stderr.contains("the oldest"), "{}", shifted.stderr);
+    assert!(shifted.ok().len() >= 40);
+}
+
+#[test]
+fn verbose_tells_times_on_standard_error() {
+    let golden = Golden::new("qwen2-gqa7");
+    let flags = [
+        "run",
+        "--raw",
+        "--temperature",
+        "0",
+        "--max-tokens",
+        "24",
+        "--verbose",
+        "--threads",
+        "1",
+        "--cpu-level",
+        "scalar",
+    ];
+    let got = run(&[&flags[..], &["--", &golden.path, &golden.prompt_text()]].concat());
+    for part in [
+        "cpu (scalar, 1 threads)",
+        "load ",
+        "first ",
+        "prompt     24 tokens in ",
+        "generation 24 tokens in ",
+        " tokens/s",
+    ] {
+        assert!(got.stderr.contains(part), "{part}: {}", got.stderr);
+    }
+    assert_eq!(got.ok(), golden.answer() + "\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_the_answer() {
+    use std::io::Read as _;
+    use std::process::Command;
+
+    let golden = Golden::new("qwen2-gqa7");
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let mut command = common::command(home.path());
+    // Without the token that ends, and with a context that shifts, this answer has no end.
+    let flags = ["run", "--raw", "--overflow", "shift", "--logit-bias", "1=-inf", "--verbose"];
+    let mut child = command.args(flags).args([&golden.path, "a"]).spawn().expect("the program starts");
+    let mut first = [0; 1];
+    child.stdout.as_mut().expect("a pipe").read_exact(&mut first).expect("an answer begins");
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill");
+    assert!(status.success());
+    let output = child.wait_with_output().expect("the program ends");
+    assert_eq!(output.status.code(), Some(130));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("generation ") && !stderr.contains("error"), "{stderr}");
+}
