@@ -220,3 +220,78 @@ pub(crate) fn split_words<'t>(text: &'t str, joined: &[bool; 256], mut word: imp
         word(&text[start..]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn tables() -> (Vocab, Spm) {
+        // Scores fall in this order; joins cross from b to a space, but not from a.
+        let texts = ["<unk>", "ab", "▁a", "aa", "b▁", "▁▁", "aab", "b▁a", "▁aab", "▁", "a", "b", "é"];
+        let scores = (0..texts.len()).map(|i| -(i as f32)).collect();
+        let vocab = Vocab::new(texts.iter().map(|t| t.as_bytes()), scores, &[2]).err();
+        assert!(vocab.is_some(), "one kind for 13 tokens");
+        let kinds: Vec<i32> = (0..texts.len()).map(|i| if i == 0 { 2 } else { 1 }).collect();
+        let scores = (0..texts.len()).map(|i| -(i as f32)).collect();
+        let vocab = Vocab::new(texts.iter().map(|t| t.as_bytes()), scores, &kinds).unwrap();
+        let spm = Spm::new(&vocab, Some(0));
+        (vocab, spm)
+    }
+
+    fn encode(tables: &(Vocab, Spm), text: &str) -> Vec<u32> {
+        let mut out = Vec::new();
+        tables.1.encode(&tables.0, text, &mut Scratch::default(), &mut out);
+        out
+    }
+
+    #[test]
+    fn best_score_first_then_leftmost() {
+        let tables = tables();
+        // Worked by hand from the scores above.
+        for (text, expected) in [
+            ("aab", vec!["aab"]),
+            ("▁aa", vec!["▁a", "a"]),
+            ("aaa", vec!["aa", "a"]),
+            ("b▁a", vec!["b▁a"]),
+            ("b▁b", vec!["b▁", "b"]),
+            ("xé", vec!["<unk>", "é"]),
+        ] {
+            let got: Vec<&str> = encode(&tables, text)
+                .iter()
+                .map(|&id| std::str::from_utf8(tables.0.text(id)).unwrap())
+                .collect();
+            assert_eq!(got, expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn heap_equals_scan_and_words_equal_the_whole(text in "[ab▁é]{0,80}") {
+            let tables = tables();
+            let (vocab, spm) = &tables;
+            // Encoding by words: a cut before a space wherever no token joins across.
+            let joined = bytes_before_space(vocab);
+            let mut by_words = Vec::new();
+            split_words(&text, &joined, |word| by_words.extend(encode(&tables, word)));
+            prop_assert_eq!(&by_words, &encode(&tables, &text));
+
+            let pieces = |by: &dyn Fn(&mut Scratch)| {
+                let n = text.chars().count() as u32;
+                let pieces = text.char_indices().zip(0..).map(|((at, c), i): (_, u32)| Piece {
+                    start: at as u32,
+                    end: (at + c.len_utf8()) as u32,
+                    prev: i.wrapping_sub(1),
+                    next: if i + 1 == n { NONE } else { i + 1 },
+                }).collect();
+                let mut scratch = Scratch { pieces, ..Scratch::default() };
+                by(&mut scratch);
+                scratch.pieces.iter().filter(|p| p.start < p.end).map(|p| (p.start, p.end)).collect::<Vec<_>>()
+            };
+            let scan = pieces(&|scratch| spm.merge_by_scan(vocab, text.as_bytes(), scratch));
+            let heap = pieces(&|scratch| spm.merge_by_heap(vocab, text.as_bytes(), scratch));
+            prop_assert_eq!(scan, heap);
+        }
+    }
+}

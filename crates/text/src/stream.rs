@@ -94,3 +94,61 @@ impl StreamDecoder {
 fn is_beginning(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|e| e.error_len().is_none())
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::spec::VocabSpec;
+    use proptest::prelude::*;
+
+    /// Token n is byte n; 256 is a control token.
+    fn bytes() -> Tokenizer {
+        let mut texts: Vec<String> = (0..=255u8).map(|byte| format!("<0x{byte:02X}>")).collect();
+        texts.push("<s>".to_owned());
+        texts.push("▁a".to_owned());
+        let mut spec = VocabSpec::new("llama", texts.iter().map(|t| t.as_bytes()));
+        spec.kinds = [vec![6; 256], vec![3, 1]].concat();
+        Tokenizer::new(spec).unwrap()
+    }
+
+    #[test]
+    fn holds_back_and_flushes() {
+        let tokenizer = bytes();
+        for (ids, pieces, rest) in [
+            (vec![0xf0u32, 0x9f, 0x98, 0x80], vec!["", "", "", "😀"], ""),
+            (vec![0x61, 0xc3], vec!["a", ""], "\u{fffd}"),
+            (vec![0xc3, 0x61], vec!["", "\u{fffd}a"], ""),
+            (vec![0xff, 256, 0x62], vec!["\u{fffd}", "", "b"], ""),
+            (vec![256, 257, 257], vec!["", "a", " a"], ""),
+            (vec![257, 256, 257], vec!["a", "", " a"], ""),
+        ] {
+            let mut decoder = StreamDecoder::new(DecodeOptions::TEXT);
+            for (&id, expected) in ids.iter().zip(pieces) {
+                let mut got = String::new();
+                decoder.push(&tokenizer, id, &mut got).unwrap();
+                assert_eq!(got, expected, "{ids:x?}");
+            }
+            let mut got = String::new();
+            decoder.finish(&mut got);
+            assert_eq!(got, rest, "{ids:x?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_come_out_as_from_utf8_lossy(ids in prop::collection::vec(0u32..256, 0..60)) {
+            let tokenizer = bytes();
+            let mut decoder = StreamDecoder::new(DecodeOptions::CONTINUATION);
+            let mut got = String::new();
+            for &id in &ids {
+                decoder.push(&tokenizer, id, &mut got).unwrap();
+                prop_assert!(decoder.held.len() <= 3);
+            }
+            decoder.finish(&mut got);
+            let bytes: Vec<u8> = ids.iter().map(|&id| id as u8).collect();
+            prop_assert_eq!(&got, &String::from_utf8_lossy(&bytes));
+            prop_assert_eq!(&got, &tokenizer.decode(&ids, DecodeOptions::CONTINUATION).unwrap());
+        }
+    }
+}

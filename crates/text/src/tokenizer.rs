@@ -95,6 +95,7 @@ enum Model {
     },
     /// BPE over characters with `▁` for spaces and byte fallback.
     CharBpe {
+        unk: Option<u32>,
         merges: Merges,
         byte_ids: Box<[Option<u32>; 256]>,
         joined: Box<[bool; 256]>,
@@ -176,6 +177,8 @@ impl Tokenizer {
         ids.eom = in_range(ids.eom, None);
         find_ends(&mut vocab, &mut ids);
 
+        // For what text cannot be spelled with; not if it would steer the model.
+        let unk = ids.unk.filter(|&id| vocab.kind(id) != TokenKind::Control);
         let add_bos;
         let (mut add_sep, mut add_space_prefix) = (false, false);
         let model = match spec.model {
@@ -196,6 +199,7 @@ impl Tokenizer {
             "gemma4" => {
                 add_bos = true;
                 Model::CharBpe {
+                    unk,
                     merges: Merges::new(&vocab, spec.merges)?,
                     byte_ids: vocab.byte_tokens(),
                     joined: spm::bytes_before_space(&vocab),
@@ -204,7 +208,7 @@ impl Tokenizer {
             "llama" => {
                 add_bos = true;
                 add_space_prefix = true;
-                Model::Spm { spm: Spm::new(&vocab, ids.unk), joined: spm::bytes_before_space(&vocab) }
+                Model::Spm { spm: Spm::new(&vocab, unk), joined: spm::bytes_before_space(&vocab) }
             }
             "bert" => {
                 add_bos = true;
@@ -342,14 +346,14 @@ impl Tokenizer {
                         }
                     }
                     work.symbols.clear();
-                    // A byte without a token is dropped, or unknown where the vocabulary says what unknown is.
-                    work.symbols
-                        .extend(word.bytes().filter_map(|byte| byte_ids[byte as usize].or(self.ids.unk)));
+                    // A byte without a token is dropped, as byte-level models have no unknown token of their own: where a
+                    // file names one it is a control token (SmolLM2), and text must not turn into that.
+                    work.symbols.extend(word.bytes().filter_map(|byte| byte_ids[byte as usize]));
                     merges.apply(&mut work.symbols, &mut work.bpe);
                     out.extend_from_slice(&work.symbols);
                 });
             }),
-            Model::CharBpe { merges, byte_ids, joined } => {
+            Model::CharBpe { unk, merges, byte_ids, joined } => {
                 let escaped = text.replace(' ', spm::SPACE);
                 split_newlines(&escaped, |line| {
                     spm::split_words(line, joined, |word| {
@@ -360,7 +364,7 @@ impl Tokenizer {
                                 out.push(id);
                                 return;
                             }
-                            self.first_symbols(word, byte_ids, &mut work.symbols);
+                            self.first_symbols(word, byte_ids, *unk, &mut work.symbols);
                             merges.apply(&mut work.symbols, &mut work.bpe);
                             out.extend_from_slice(&work.symbols);
                         });
@@ -408,7 +412,13 @@ impl Tokenizer {
     }
 
     /// The characters of `word` as tokens; a character that is none as its bytes, or as unknown.
-    fn first_symbols(&self, word: &str, byte_ids: &[Option<u32>; 256], symbols: &mut Vec<u32>) {
+    fn first_symbols(
+        &self,
+        word: &str,
+        byte_ids: &[Option<u32>; 256],
+        unk: Option<u32>,
+        symbols: &mut Vec<u32>,
+    ) {
         symbols.clear();
         let mut buffer = [0u8; 4];
         for c in word.chars() {
@@ -418,7 +428,7 @@ impl Tokenizer {
                 None if bytes.iter().all(|&b| byte_ids[b as usize].is_some()) => {
                     symbols.extend(bytes.iter().filter_map(|&b| byte_ids[b as usize]));
                 }
-                None => symbols.extend(self.ids.unk),
+                None => symbols.extend(unk),
             }
         }
     }

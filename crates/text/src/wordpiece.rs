@@ -6,7 +6,7 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-use crate::pre::classes::{CLASSES, NONSPACING, OTHER, PUNCTUATION};
+use crate::pre::classes::{CLASSES, CONTROL, NONSPACING, PUNCTUATION};
 use crate::vocab::Vocab;
 
 /// A longer word is unknown as a whole (`max_input_chars_per_word`).
@@ -87,9 +87,15 @@ impl WordPiece {
     fn longest_pieces(&self, vocab: &Vocab, word: &str, out: &mut Vec<u32>) -> bool {
         let mut start = 0;
         while start < word.len() {
+            // Past its head a word has no `▁` but one that the text itself holds. A piece for it would be spelled like the
+            // head of another word: there is none to be found.
+            if start > 0 && word[start..].starts_with('▁') {
+                return false;
+            }
+            let least = if start == 0 { '▁'.len_utf8() } else { start };
             let mut end = word.len().min(start + self.longest);
             let found = loop {
-                if end <= start {
+                if end <= least {
                     return false;
                 }
                 if word.is_char_boundary(end)
@@ -107,7 +113,7 @@ impl WordPiece {
 }
 
 fn is_control(c: char) -> bool {
-    !matches!(c, '\t' | '\n' | '\r') && CLASSES.of(c) & OTHER != 0
+    !matches!(c, '\t' | '\n' | '\r') && CLASSES.of(c) & CONTROL != 0
 }
 
 fn is_punctuation(c: char) -> bool {
@@ -119,4 +125,34 @@ fn is_chinese(c: char) -> bool {
     matches!(c as u32,
         0x4e00..=0x9fff | 0x3400..=0x4dbf | 0x2_0000..=0x2_a6df | 0x2_a700..=0x2_b73f | 0x2_b740..=0x2_b81f
         | 0x2_b920..=0x2_ceaf | 0xf900..=0xfaff | 0x2_f800..=0x2_fa1f)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn pieces_words_and_what_is_unknown() {
+        let texts = ["[UNK]", "▁un", "aff", "able", "▁,", "▁字", "▁a", "b", "▁"];
+        let vocab = Vocab::new(texts.iter().map(|t| t.as_bytes()), vec![], &[]).unwrap();
+        let wordpiece = WordPiece::new(&vocab, true, true, Some(0));
+        let long = "a".to_owned() + &"b".repeat(100);
+        for (text, expected) in [
+            ("Unaffable, UN", vec![1, 2, 3, 4, 1]),
+            ("unaffablex un", vec![0, 1]),
+            ("字字a", vec![5, 5, 6]),
+            ("\u{200b}ä\u{301}b\0", vec![6, 7]),
+            // Past a word's head a literal ▁ is no head of another word, and a head alone is no piece.
+            ("a▁ab un", vec![0, 1]),
+            ("b", vec![0]),
+            // The published limit is 100 characters.
+            (&long[..100], [vec![6], vec![7; 99]].concat()),
+            (&long, vec![0]),
+        ] {
+            let mut got = Vec::new();
+            wordpiece.encode(&vocab, text, &mut got);
+            assert_eq!(got, expected, "{text}");
+        }
+    }
 }

@@ -10,21 +10,25 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
+use tokenizers::pre_tokenizers::{byte_level::ByteLevel, digits::Digits, sequence::Sequence};
 use whit_text::{DecodeOptions, EncodeOptions, StreamDecoder, Tokenizer, VocabSpec};
 
 struct Family {
     name: &'static str,
     model: &'static str,
     pre: &'static str,
+    /// Set every digit apart first, as SmolLM's tokenizer.json does, whatever this file says.
+    digits: bool,
 }
 
-const FAMILIES: [Family; 5] = [
-    Family { name: "gpt2", model: "gpt2", pre: "gpt-2" },
-    Family { name: "llama3_2", model: "gpt2", pre: "llama-bpe" },
-    Family { name: "qwen2_5", model: "gpt2", pre: "qwen2" },
-    Family { name: "qwen3", model: "gpt2", pre: "qwen2" },
-    // Both of our ways to encode Gemma: by scores, as in GGUF files of Gemma 1 to 3, and by merges.
-    Family { name: "gemma3", model: "llama", pre: "" },
+const FAMILIES: [Family; 6] = [
+    Family { name: "gpt2", model: "gpt2", pre: "gpt-2", digits: false },
+    Family { name: "gpt2", model: "gpt2", pre: "smollm", digits: true },
+    Family { name: "llama3_2", model: "gpt2", pre: "llama-bpe", digits: false },
+    Family { name: "qwen2_5", model: "gpt2", pre: "qwen2", digits: false },
+    Family { name: "qwen3", model: "gpt2", pre: "qwen2", digits: false },
+    // By scores, as GGUF files of Gemma 1 to 3 have it. (Gemma by merges is among the published pairs of `whit-models`.)
+    Family { name: "gemma3", model: "llama", pre: "", digits: false },
 ];
 
 fn data(family: &str) -> Option<PathBuf> {
@@ -135,7 +139,13 @@ fn same_ids_as_the_tokenizers_crate() {
     for family in &FAMILIES {
         let Some(dir) = data(family.name) else { return };
         let path = dir.join("tokenizer.json");
-        let theirs = tokenizers::Tokenizer::from_file(&path).unwrap();
+        let mut theirs = tokenizers::Tokenizer::from_file(&path).unwrap();
+        if family.digits {
+            theirs.with_pre_tokenizer(Some(Sequence::new(vec![
+                Digits::new(true).into(),
+                ByteLevel::new(false, true, true).into(),
+            ])));
+        }
         let ours = ours(&path, family);
         // A fixed seed: a failure found once is found again, and no file is written beside the sources.
         let config = Config { cases: 1500, failure_persistence: None, ..Config::default() };
@@ -145,6 +155,6 @@ fn same_ids_as_the_tokenizers_crate() {
         );
         let result = runner.run(&texts, |text| check(family.name, &ours, &theirs, &text));
         assert!(result.is_ok(), "{}", result.unwrap_err());
-        println!("{}: 1500 texts", family.name);
+        println!("{} as {}: 1500 texts", family.name, family.pre);
     }
 }

@@ -15,8 +15,8 @@ pub(crate) const SPACE: u8 = 4;
 pub(crate) const MARK: u8 = 8;
 /// `\p{P}`
 pub(crate) const PUNCTUATION: u8 = 16;
-/// `\p{C}`: control, format, unassigned, private use
-pub(crate) const OTHER: u8 = 32;
+/// Control, format and private use characters: what `BertNormalizer` takes for control
+pub(crate) const CONTROL: u8 = 32;
 /// `\p{Mn}`
 pub(crate) const NONSPACING: u8 = 64;
 
@@ -42,7 +42,7 @@ impl Classes {
             (r"\s", SPACE),
             (r"\p{M}", MARK),
             (r"\p{P}", PUNCTUATION),
-            (r"\p{C}", OTHER),
+            (r"[\p{Cc}\p{Cf}\p{Co}]", CONTROL),
             (r"\p{Mn}", NONSPACING),
         ] {
             let Ok(hir) = regex_syntax::parse(pattern) else { continue };
@@ -98,15 +98,16 @@ mod tests {
             ('Ⅷ', NUMBER),
             ('½', NUMBER),
             ('\u{3000}', SPACE),
-            ('\u{85}', SPACE | OTHER),
+            ('\u{85}', SPACE | CONTROL),
             ('字', LETTER),
             ('한', LETTER),
             ('\u{301}', MARK | NONSPACING),
             ('\u{903}', MARK),
             ('¿', PUNCTUATION),
             ('$', 0),
-            ('\u{200b}', OTHER),
-            ('\u{e000}', OTHER),
+            ('\u{200b}', CONTROL),
+            ('\u{e000}', CONTROL),
+            ('\u{383}', 0),
         ] {
             assert_eq!(CLASSES.of(c), bits, "{c:?}");
         }
