@@ -43,6 +43,8 @@ pub struct Engine {
     next_id: u64,
     waiting: VecDeque<Sequence>,
     pub(crate) live: Vec<Live>,
+    /// What the current step runs; kept for its memory.
+    pieces: Vec<(usize, usize)>,
     /// Events that a step could not hand to the one who made it.
     outbox: VecDeque<(RequestId, Item)>,
 }
@@ -117,6 +119,7 @@ impl Engine {
             next_id: 0,
             waiting: VecDeque::new(),
             live: Vec::with_capacity(options.max_sequences),
+            pieces: Vec::new(),
             outbox: VecDeque::new(),
             model,
         };
@@ -255,16 +258,19 @@ impl Engine {
         }
         self.drop_cancelled(sink);
         self.admit(sink);
-        let pieces = self.pack(sink);
+        let mut pieces = std::mem::take(&mut self.pieces);
+        self.pack(&mut pieces, sink);
         let result = self.run(&pieces);
-        if result.is_err() {
-            while !self.live.is_empty() {
-                self.retire(0);
+        match result {
+            Ok(()) => self.advance(&pieces, sink),
+            Err(_) => {
+                while !self.live.is_empty() {
+                    self.retire(0);
+                }
             }
-            return result;
         }
-        self.advance(&pieces, sink);
-        Ok(())
+        self.pieces = pieces;
+        result
     }
 
     /// Takes a sequence out; what it cached stays for others.
@@ -321,27 +327,30 @@ impl Engine {
 
     /// Chooses what runs in this step: `(live sequence, tokens)`, in the order of the live ones. Sequences that generate
     /// come first, so that a long prompt does not hold up answers.
-    fn pack(&mut self, sink: &mut dyn FnMut(RequestId, Item)) -> Vec<(usize, usize)> {
+    fn pack(&mut self, pieces: &mut Vec<(usize, usize)>, sink: &mut dyn FnMut(RequestId, Item)) {
         let mut left = self.runner.max_rows();
-        let mut n_rows = vec![0; self.live.len()];
-        let (short, long): (Vec<usize>, Vec<usize>) =
-            (0..self.live.len()).partition(|&index| self.live[index].n_pending() == 1);
-        for index in short.into_iter().chain(long) {
-            n_rows[index] = self.live[index].n_pending().min(left);
-            left -= n_rows[index];
-        }
-        let mut failed = Vec::new();
-        for (index, live) in self.live.iter_mut().enumerate() {
-            if self.cache.reserve(&mut live.cache, n_rows[index]).is_err() {
-                failed.push(index);
+        pieces.clear();
+        pieces.resize(self.live.len(), (0, 0));
+        for generating in [true, false] {
+            for (index, live) in self.live.iter().enumerate() {
+                let n_pending = live.n_pending();
+                if (n_pending == 1) == generating {
+                    let n = n_pending.min(left);
+                    pieces[index] = (index, n);
+                    left -= n;
+                }
             }
         }
-        for &index in failed.iter().rev() {
-            let sequence = self.retire(index);
-            n_rows.remove(index);
-            sink(sequence.id, Err(EngineError::OutOfPages));
+        // From the back, so that the places before a sequence that must go stay what they are.
+        for index in (0..self.live.len()).rev() {
+            if self.cache.reserve(&mut self.live[index].cache, pieces[index].1).is_err() {
+                let sequence = self.retire(index);
+                pieces.remove(index);
+                pieces[index..].iter_mut().for_each(|piece| piece.0 -= 1);
+                sink(sequence.id, Err(EngineError::OutOfPages));
+            }
         }
-        n_rows.into_iter().enumerate().filter(|&(_, n)| n > 0).collect()
+        pieces.retain(|&(_, n)| n > 0);
     }
 
     fn run(&mut self, pieces: &[(usize, usize)]) -> Result<(), EngineError> {

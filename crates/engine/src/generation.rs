@@ -73,8 +73,7 @@ impl Iterator for Generation<'_> {
 
 impl Drop for Generation<'_> {
     fn drop(&mut self) {
-        if !self.ended {
-            self.engine.remove(self.id);
-        }
+        // After an error of the backend it may still wait in line.
+        self.engine.remove(self.id);
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Sequence {
     sampler: Sampler,
     decoder: StreamDecoder,
     stops: StopMatcher,
+    /// The text of the current token, before stop texts are looked for.
+    piece: String,
     max_tokens: usize,
     overflow: Overflow,
     n_keep: usize,
@@ -59,6 +61,7 @@ impl Sequence {
             sampler,
             decoder: StreamDecoder::new(DecodeOptions::CONTINUATION),
             stops,
+            piece: String::new(),
             max_tokens: request.max_tokens.unwrap_or(usize::MAX),
             overflow: request.overflow,
             n_keep: request.n_keep.unwrap_or(usize::from(begins)),
@@ -119,9 +122,9 @@ impl Sequence {
         let mut reason = ends.then_some(FinishReason::Eos);
         // The vocabulary of the model may be padded beyond the tokenizer's: such a token has no text.
         if !ends && (id as usize) < tokenizer.n_tokens() {
-            let mut piece = String::new();
-            self.decoder.push(tokenizer, id, &mut piece)?;
-            if let StopStatus::Stopped(index) = self.stops.push(&piece, &mut text) {
+            self.piece.clear();
+            self.decoder.push(tokenizer, id, &mut self.piece)?;
+            if let StopStatus::Stopped(index) = self.stops.push(&self.piece, &mut text) {
                 reason = Some(FinishReason::Stop(index));
             }
         }
