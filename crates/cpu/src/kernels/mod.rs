@@ -5,6 +5,8 @@
 
 pub(crate) mod attention;
 pub(crate) mod float_linear;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 pub(crate) mod portable;
 pub(crate) mod rows;
 #[cfg(test)]
@@ -129,6 +131,8 @@ impl Kernels {
             Level::Avx512 => &avx512::KERNELS,
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => &avx2::KERNELS,
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => &neon_dotprod::KERNELS,
             _ => &scalar::KERNELS,
         }
     }
@@ -268,9 +272,12 @@ macro_rules! level {
 }
 
 /// One function per quantized format, in the order of [`DType::ALL`]; float formats never reach these tables.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! per_format {
     ($wrapper:ident) => {{
+        #[cfg(target_arch = "aarch64")]
+        use neon::{formats::*, formats_k::*};
+        #[cfg(target_arch = "x86_64")]
         use x86::{formats::*, formats_k::*};
         [
             portable::$wrapper,
@@ -347,6 +354,40 @@ level!(
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
         unsafe fn gemm<F: x86::formats::Format>(job: &GemmJob) {
             unsafe { x86::dot_avx512::gemm::<F>(job) }
+        }
+    }
+);
+
+#[cfg(target_arch = "aarch64")]
+level!(
+    neon_dotprod,
+    Level::Neon,
+    crate::simd::neon::Neon,
+    [target_feature(enable = "neon,dotprod")],
+    8,
+    2,
+    8,
+    per_format!(gemv),
+    per_format!(gemm),
+    {
+        #[target_feature(enable = "neon,dotprod")]
+        unsafe fn gemv<F: neon::formats::Format>(job: &GemvJob) {
+            unsafe { neon::gemv::gemv::<F>(job) }
+        }
+        unsafe fn gemm<F: neon::formats::Format>(job: &GemmJob) {
+            if std::arch::is_aarch64_feature_detected!("i8mm") {
+                unsafe { gemm_mmla::<F>(job) }
+            } else {
+                unsafe { gemm_dot::<F>(job) }
+            }
+        }
+        #[target_feature(enable = "neon,dotprod")]
+        unsafe fn gemm_dot<F: neon::formats::Format>(job: &GemmJob) {
+            unsafe { neon::gemm_dot::gemm::<F>(job) }
+        }
+        #[target_feature(enable = "neon,dotprod,i8mm")]
+        unsafe fn gemm_mmla<F: neon::formats::Format>(job: &GemmJob) {
+            unsafe { neon::gemm_mmla::gemm::<F>(job) }
         }
     }
 );
