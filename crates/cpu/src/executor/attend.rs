@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 
 use whit_base::{Batch, CacheType, PAGE_TOKENS};
 
+use super::CpuExecutor;
 use super::step::{AttendStep, Buf};
-use super::{CpuExecutor, MAX_SPLITS};
 use crate::cache::padded_head_dim;
 use crate::kernels::attention::AttendBlock;
 use crate::pool::Worker;
@@ -16,8 +16,14 @@ use crate::pool::Worker;
 /// Query vectors that a block aims for: enough to reuse a page's loads, few enough for the first-level cache.
 const BLOCK_QUERIES: usize = 48;
 
-/// Positions below which cutting a cache costs more than it gains.
-const MIN_SPLIT: usize = 4 * PAGE_TOKENS;
+/// Positions in one piece of a cache that a single row meets. Pieces lie at multiples of it, whatever the number of
+/// threads, so that sums are always formed in the same order.
+const SPLIT_POSITIONS: usize = 8 * PAGE_TOKENS;
+
+/// Partial results that one batch may have: every piece of every page once, and a first piece for some sequences more.
+pub(crate) fn max_splits(n_kv_heads: usize, n_pages: usize, max_rows: usize) -> usize {
+    n_kv_heads * (n_pages * PAGE_TOKENS / SPLIT_POSITIONS + max_rows.min(64))
+}
 
 /// One piece of work.
 #[derive(Clone, Copy, Debug)]
@@ -50,17 +56,14 @@ impl GroupItems {
         batch: &Batch<'_>,
         mut layers: impl Iterator<Item = &'a AttendStep>,
         window: Option<usize>,
-        threads: usize,
+        max_splits: usize,
     ) {
         self.items.clear();
         // All layers of a group have the same heads: checked when the plan was loaded.
         let Some(step) = layers.next() else { return };
         let group = step.n_heads / step.n_kv_heads;
         let rows_per_block = (BLOCK_QUERIES / group).max(1);
-        let n_blocks: usize =
-            batch.segments.iter().map(|segment| segment.rows.len().div_ceil(rows_per_block)).sum();
-        let n_units = n_blocks * step.n_kv_heads;
-        let mut splits_left = MAX_SPLITS;
+        let mut n_partials = 0;
         // Long rows first: the shortest items then fill the gaps at the end.
         for (index, segment) in batch.segments.iter().enumerate().rev() {
             let n_rows = segment.rows.len();
@@ -70,25 +73,21 @@ impl GroupItems {
                 let first = segment.first_position + offset;
                 let end = first + rows;
                 let start = window.map_or(0, |window| (first + 1).saturating_sub(window));
-                let pages = end.div_ceil(PAGE_TOKENS) - start / PAGE_TOKENS;
-                let mut n_splits = 1;
-                if rows == 1 && n_units < 4 * threads && threads > 1 {
-                    let wanted = (4 * threads).div_ceil(n_units);
-                    n_splits = wanted.min(pages * PAGE_TOKENS / MIN_SPLIT).clamp(1, pages);
-                    if n_splits * step.n_kv_heads > splits_left {
-                        n_splits = 1;
-                    }
-                }
+                let pieces = start / SPLIT_POSITIONS..end.div_ceil(SPLIT_POSITIONS);
+                let fits = n_partials + pieces.len() * step.n_kv_heads <= max_splits;
+                let n_splits = if rows == 1 && fits { pieces.len() } else { 1 };
                 for kv_head in 0..step.n_kv_heads {
-                    let first_split = MAX_SPLITS - splits_left;
+                    let first_split = n_partials;
                     if n_splits > 1 {
-                        splits_left -= n_splits;
+                        n_partials += n_splits;
                     }
                     for split in 0..n_splits {
-                        // Whole pages per piece.
-                        let page = |i: usize| start / PAGE_TOKENS + pages * i / n_splits;
-                        let from = if split == 0 { start } else { page(split) * PAGE_TOKENS };
-                        let to = if split + 1 == n_splits { end } else { page(split + 1) * PAGE_TOKENS };
+                        let (from, to) = if n_splits == 1 {
+                            (start, end)
+                        } else {
+                            let from = (pieces.start + split) * SPLIT_POSITIONS;
+                            (from.max(start), (from + SPLIT_POSITIONS).min(end))
+                        };
                         self.items.push(AttendItem {
                             segment: index,
                             row: segment.rows.start + offset,

@@ -107,9 +107,6 @@ pub(crate) struct CpuExecutor {
     _plan: Plan,
 }
 
-/// Most pieces that one batch's attention is cut into along the cache.
-const MAX_SPLITS: usize = 64;
-
 impl CpuExecutor {
     fn new(plan: Plan, limits: ExecutorLimits, backend: CpuBackend) -> Result<CpuExecutor, BackendError> {
         let unsupported = |what: String| BackendError::Unsupported { backend: backend.describe(), what };
@@ -204,6 +201,14 @@ impl CpuExecutor {
         let scratch = (0..backend.threads)
             .map(|_| Ok(Scratch { memory: Memory::new(scratch_bytes, "thread scratch")? }))
             .collect::<Result<Vec<_>, BackendError>>()?;
+        let n_splits = steps.iter().filter_map(|step| match step {
+            Step::Attend(attend) => {
+                let n_pages = limits.n_pages[group_of_layer[attend.cache]];
+                Some(attend::max_splits(attend.n_kv_heads, n_pages, limits.max_rows))
+            }
+            _ => None,
+        });
+        let n_splits = n_splits.max().unwrap_or(0);
         let partial_stride = max_group * (max_head_dim + 2);
         let pool =
             Pool::new(backend.threads).map_err(|error| unsupported(format!("starting threads: {error}")))?;
@@ -219,9 +224,9 @@ impl CpuExecutor {
             n_vocab: plan.n_vocab,
             scratch,
             queries: Memory::of::<f32>(max_queries, "attention queries")?,
-            partials: Memory::of::<f32>(MAX_SPLITS * partial_stride, "attention partials")?,
+            partials: Memory::of::<f32>(n_splits * partial_stride, "attention partials")?,
             partial_stride,
-            split_done: (0..MAX_SPLITS).map(|_| AtomicUsize::new(0)).collect(),
+            split_done: (0..n_splits).map(|_| AtomicUsize::new(0)).collect(),
             items: groups.iter().map(|_| attend::GroupItems::default()).collect(),
             buffers,
             limits,
@@ -308,7 +313,7 @@ impl Executor for CpuExecutor {
                 Step::Attend(attend) if self.group_of_layer[attend.cache] == group => Some(attend),
                 _ => None,
             });
-            items.rebuild(batch, layers, self.windows[group], self.threads);
+            items.rebuild(batch, layers, self.windows[group], self.split_done.len());
         }
         let Some(mut pool) = self.pool.take() else {
             return Err(BackendError::InvalidBatch(

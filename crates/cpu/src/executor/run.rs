@@ -6,6 +6,7 @@ use whit_base::{Batch, NormKind};
 use super::CpuExecutor;
 use super::attend::rounds_by_head;
 use super::step::{Buf, Matrix, Step, Vector};
+use crate::kernels::rows::set_rope_pair;
 use crate::pool::{Pool, Worker};
 
 /// The caller's logits, as threads share them.
@@ -55,11 +56,10 @@ impl CpuExecutor {
                 let (cos, sin) = unsafe { table.row(row) };
                 for (i, &inv_freq) in table.inv_freq.iter().enumerate() {
                     let (s, c) = (position * f64::from(inv_freq)).sin_cos();
-                    // SAFETY: one entry per pair.
-                    unsafe {
-                        *cos.add(i) = (c * f64::from(table.magnitude)) as f32;
-                        *sin.add(i) = (s * f64::from(table.magnitude)) as f32;
-                    }
+                    let magnitude = f64::from(table.magnitude);
+                    let pair = ((c * magnitude) as f32, (s * magnitude) as f32);
+                    // SAFETY: the row's table has this pair.
+                    unsafe { set_rope_pair(table.style, cos, sin, i, pair) };
                 }
             }
         });

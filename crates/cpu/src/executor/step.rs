@@ -6,6 +6,7 @@ use whit_base::{
     Rows, Weight, WeightId,
 };
 
+use crate::kernels::rows::rope_table_len;
 use crate::kernels::{Kernels, QuantMatrix};
 use crate::memory::Memory;
 
@@ -130,7 +131,7 @@ pub(crate) enum Step {
     Logits(LogitsStep),
 }
 
-/// Sines and cosines of the batch's rows for one rotation: `(rows, n_pairs)` each.
+/// Sines and cosines of the batch's rows for one rotation, in the layout of `kernels::rows::rope`.
 pub(crate) struct RopeTable {
     pub(crate) inv_freq: Vec<f32>,
     pub(crate) magnitude: f32,
@@ -141,7 +142,7 @@ pub(crate) struct RopeTable {
 
 impl RopeTable {
     pub(crate) fn new(rope: &Rope, max_rows: usize) -> Result<RopeTable, BackendError> {
-        let n = max_rows * rope.inv_freq.len();
+        let n = max_rows * rope_table_len(rope.style, rope.inv_freq.len());
         Ok(RopeTable {
             inv_freq: rope.inv_freq.clone(),
             magnitude: rope.magnitude,
@@ -153,7 +154,7 @@ impl RopeTable {
 
     /// Cosines and sines of row `m`.
     pub(crate) unsafe fn row(&self, m: usize) -> (*mut f32, *mut f32) {
-        let at = m * self.inv_freq.len();
+        let at = m * rope_table_len(self.style, self.inv_freq.len());
         // SAFETY: the caller's row is below max_rows.
         unsafe { (self.cos.ptr::<f32>().add(at), self.sin.ptr::<f32>().add(at)) }
     }

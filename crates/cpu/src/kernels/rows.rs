@@ -209,7 +209,41 @@ pub(crate) unsafe fn softcap<S: Simd>(x: *mut f32, cap: f32, n: usize) {
     unsafe { map!(S, x, x, n, |v, i, len| S::mul(S::splat(cap), tanh::<S>(S::div(v, S::splat(cap))))) }
 }
 
-/// Rotates one head in place; `cos` and `sin` hold one value per pair.
+/// Entries of a row's cosine and sine tables: one per pair, or for [`RopeStyle::Interleaved`] one per value, the sine of
+/// each pair's first value negated, so that whole registers rotate as `x * cos + swap(x) * sin`.
+pub(crate) fn rope_table_len(style: RopeStyle, n_pairs: usize) -> usize {
+    match style {
+        RopeStyle::Halves => n_pairs,
+        RopeStyle::Interleaved => 2 * n_pairs,
+    }
+}
+
+/// Writes pair `i` of the tables.
+pub(crate) unsafe fn set_rope_pair(
+    style: RopeStyle,
+    cos: *mut f32,
+    sin: *mut f32,
+    i: usize,
+    (c, s): (f32, f32),
+) {
+    // SAFETY: the caller vouches for `rope_table_len` entries.
+    unsafe {
+        match style {
+            RopeStyle::Halves => {
+                *cos.add(i) = c;
+                *sin.add(i) = s;
+            }
+            RopeStyle::Interleaved => {
+                *cos.add(2 * i) = c;
+                *cos.add(2 * i + 1) = c;
+                *sin.add(2 * i) = -s;
+                *sin.add(2 * i + 1) = s;
+            }
+        }
+    }
+}
+
+/// Rotates one head in place; `cos` and `sin` as [`set_rope_pair`] wrote them.
 #[inline(always)]
 pub(crate) unsafe fn rope<S: Simd>(
     style: RopeStyle,
@@ -218,7 +252,7 @@ pub(crate) unsafe fn rope<S: Simd>(
     sin: *const f32,
     n_pairs: usize,
 ) {
-    // SAFETY: the head holds 2 * n_pairs values, the tables n_pairs.
+    // SAFETY: the head holds 2 * n_pairs values, the tables `rope_table_len`.
     unsafe {
         match style {
             RopeStyle::Halves => {
@@ -231,25 +265,27 @@ pub(crate) unsafe fn rope<S: Simd>(
                     i += S::N;
                 }
                 for i in i..n_pairs {
-                    rotate(head.add(i), head.add(n_pairs + i), *cos.add(i), *sin.add(i));
+                    let (x, y) = (*head.add(i), *head.add(n_pairs + i));
+                    *head.add(i) = x * *cos.add(i) - y * *sin.add(i);
+                    *head.add(n_pairs + i) = x * *sin.add(i) + y * *cos.add(i);
                 }
             }
             RopeStyle::Interleaved => {
-                for i in 0..n_pairs {
-                    rotate(head.add(2 * i), head.add(2 * i + 1), *cos.add(i), *sin.add(i));
+                let mut i = 0;
+                while S::N > 1 && i + S::N <= 2 * n_pairs {
+                    let x = S::load(head.add(i));
+                    let rotated = S::mul(S::swap_pairs(x), S::load(sin.add(i)));
+                    S::store(head.add(i), S::fma(x, S::load(cos.add(i)), rotated));
+                    i += S::N;
+                }
+                while i < 2 * n_pairs {
+                    let (x, y) = (*head.add(i), *head.add(i + 1));
+                    *head.add(i) = x * *cos.add(i) + y * *sin.add(i);
+                    *head.add(i + 1) = y * *cos.add(i + 1) + x * *sin.add(i + 1);
+                    i += 2;
                 }
             }
         }
-    }
-}
-
-#[inline(always)]
-unsafe fn rotate(a: *mut f32, b: *mut f32, cos: f32, sin: f32) {
-    // SAFETY: the caller vouches for both elements.
-    unsafe {
-        let (x, y) = (*a, *b);
-        *a = x * cos - y * sin;
-        *b = x * sin + y * cos;
     }
 }
 

@@ -353,8 +353,13 @@ fn rotation_matches_the_scalar_truth() {
             let mut expected = head.clone();
             ops::rope(&table, 77, &mut expected);
             let angles = inv_freq.iter().map(|f| 77.0 * f64::from(*f));
-            let cos: Vec<f32> = angles.clone().map(|a| (a.cos() * f64::from(1.1f32)) as f32).collect();
-            let sin: Vec<f32> = angles.map(|a| (a.sin() * f64::from(1.1f32)) as f32).collect();
+            let n_entries = super::rows::rope_table_len(style, n_pairs as usize);
+            let (mut cos, mut sin) = (vec![0f32; n_entries], vec![0f32; n_entries]);
+            for (i, angle) in angles.enumerate() {
+                let pair =
+                    ((angle.cos() * f64::from(1.1f32)) as f32, (angle.sin() * f64::from(1.1f32)) as f32);
+                unsafe { super::rows::set_rope_pair(style, cos.as_mut_ptr(), sin.as_mut_ptr(), i, pair) };
+            }
             for kernels in levels() {
                 let mut got = head.clone();
                 unsafe {

@@ -101,6 +101,10 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn swap_pairs(a: __m256) -> __m256 {
+        unsafe { _mm256_permute_ps::<0b10_11_00_01>(a) }
+    }
+    #[inline(always)]
     unsafe fn reduce_add(a: __m256) -> f32 {
         unsafe {
             let x = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));

@@ -101,6 +101,10 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
+    unsafe fn swap_pairs(a: __m512) -> __m512 {
+        unsafe { _mm512_permute_ps::<0b10_11_00_01>(a) }
+    }
+    #[inline(always)]
     unsafe fn reduce_add(a: __m512) -> f32 {
         unsafe { _mm512_reduce_add_ps(a) }
     }

@@ -48,6 +48,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn exp2_int(a: Self::V) -> Self::V;
     /// `magnitude` with the sign of `sign`.
     unsafe fn copysign(magnitude: Self::V, sign: Self::V) -> Self::V;
+    /// Exchanges lanes 0 and 1, 2 and 3, and so on; not called for one lane.
+    unsafe fn swap_pairs(a: Self::V) -> Self::V;
     unsafe fn reduce_add(a: Self::V) -> f32;
     unsafe fn reduce_max(a: Self::V) -> f32;
     /// Stores lanes, which are integral and within i8, as bytes.

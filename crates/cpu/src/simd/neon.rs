@@ -102,6 +102,10 @@ impl Simd for Neon {
         unsafe { vbslq_f32(vdupq_n_u32(1 << 31), sign, magnitude) }
     }
     #[inline(always)]
+    unsafe fn swap_pairs(a: float32x4_t) -> float32x4_t {
+        unsafe { vrev64q_f32(a) }
+    }
+    #[inline(always)]
     unsafe fn reduce_add(a: float32x4_t) -> f32 {
         unsafe { vaddvq_f32(a) }
     }

@@ -91,6 +91,10 @@ impl Simd for Scalar {
         magnitude.copysign(sign)
     }
     #[inline(always)]
+    unsafe fn swap_pairs(a: f32) -> f32 {
+        a
+    }
+    #[inline(always)]
     unsafe fn reduce_add(a: f32) -> f32 {
         a
     }
