@@ -102,3 +102,37 @@ fn decoding_gives_the_text_back() {
         }
     }
 }
+
+#[test]
+fn what_is_missing_is_said() {
+    let Some(dir) = data() else { return };
+    let open = |name: &str| Gguf::open(dir.join(format!("ggml-vocab-{name}.gguf"))).unwrap();
+    let unigram = vocab::tokenizer(&open("nomic-bert-moe")).unwrap_err().to_string();
+    assert!(unigram.contains("tokenizer model `t5` is not supported"), "{unigram}");
+    let gguf = open("gpt-2");
+    let tokenizer = vocab::tokenizer(&gguf).unwrap();
+    let template = vocab::chat_template(&gguf, &tokenizer).unwrap_err().to_string();
+    assert!(template.contains("no chat template"), "{template}");
+}
+
+#[test]
+fn special_tokens_and_what_is_added() {
+    let Some(dir) = data() else { return };
+    let tokenizer = |name: &str| load(&dir.join(format!("ggml-vocab-{name}.gguf")));
+    // Ids from the models' own tokenizer_config.json and tokenizer.json.
+    for (name, options, text, expected) in [
+        ("llama-spm", EncodeOptions::TEXT, "", vec![1]),
+        ("llama-spm", EncodeOptions::PROMPT, "<s>", vec![1]),
+        ("llama-spm", EncodeOptions::TEXT, "<s>", vec![1, 529, 29879, 29958]),
+        ("llama-bpe", EncodeOptions::TEXT, "Hello", vec![128_000, 9906]),
+        ("llama-bpe", EncodeOptions::PROMPT, "<|begin_of_text|>Hello", vec![128_000, 9906]),
+        ("qwen2", EncodeOptions::TEXT, "Hello", vec![9707]),
+        ("qwen2", EncodeOptions::PROMPT, "<|im_start|>", vec![151_644]),
+        ("bert-bge", EncodeOptions::TEXT, "hello", vec![101, 7592, 102]),
+        // Phi-3's role tokens swallow the line break after them.
+        ("phi-3", EncodeOptions::PROMPT, "<|user|>\nHi<|end|>\n", vec![1, 32_010, 6324, 32_007]),
+    ] {
+        assert_eq!(tokenizer(name).encode(text, options).unwrap(), expected, "{name}: {text:?}");
+    }
+    assert!(tokenizer("phi-3").is_end_of_generation(32_007));
+}

@@ -89,6 +89,22 @@ fn the_sandbox_holds() {
             other => panic!("{template}: {:?}", other.map(|text| text.len())),
         }
     }
+    // Values nested as deep as the steps allow are built, compared, printed and dropped without running off the stack.
+    let nest = "{% set ns = namespace(x=[], y=[]) %}{% for i in range(REPEAT) %}{% set ns.x = [ns.x] %}{% endfor %}\
+                {% for i in range(REPEAT) %}{% set ns.y = [ns.y] %}{% endfor %}";
+    let limits = TemplateLimits { steps: u64::MAX, ..TemplateLimits::default() };
+    for (repeat, use_it, works) in [
+        ("99999", "{% for i in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}", false),
+        ("50000", "{{ ns.x == ns.y }}", true),
+        ("50000", "{{ ns.x ~ 'a' }}", true),
+        ("50000", "{{ ns.x }}", false),
+        ("50000", "{{ ns.x | tojson }}", false),
+    ] {
+        let source = format!("{nest}{use_it}").replace("REPEAT", repeat);
+        let template = ChatTemplate::with_limits(&source, tokens(), limits).unwrap();
+        let result = template.render(&ChatInput::new(&[])).map(|text| text.len());
+        assert_eq!(result.is_ok(), works, "{use_it}: {result:?}");
+    }
     // Neither files nor other templates.
     assert!(render("{% include '/etc/passwd' %}", &[]).is_err());
     assert!(render("{{ ''.__class__.__mro__ }}", &[]).is_err());

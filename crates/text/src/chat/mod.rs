@@ -4,8 +4,8 @@
 //! `lstrip_blocks`, loop controls, Python's string, list and dict methods, `raise_exception`, `strftime_now`, `tojson`
 //! without HTML escapes, and values printed as Python prints them. `{% generation %}` marks training data and is read as
 //! a plain block. A template comes with a model file, that is, from anywhere: its steps, its recursion and its output are
-//! limited. Left out: nothing bounds the memory of a string that a template doubles again and again (`x ~ x`) short of
-//! the step limit; treat model files with the care that any download deserves.
+//! limited, and it runs on a stack that its steps cannot exhaust. Left out: nothing bounds the memory of a string that a
+//! template doubles again and again (`x ~ x`), for the engine offers no hook there.
 
 mod guard;
 mod message;
@@ -24,6 +24,11 @@ use crate::TextError;
 use crate::tokenizer::Tokenizer;
 
 const NAME: &str = "chat_template";
+/// Stack of the thread that renders; address space only, until it is used. A template may nest a value once every five
+/// steps or so, and such a value is printed, compared and dropped by recursion: all that
+/// [`TemplateLimits::max_steps`] can build must fit.
+#[cfg(not(target_family = "wasm"))]
+const STACK_BYTES: usize = 512 << 20;
 
 /// What a template may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +37,8 @@ pub struct TemplateLimits {
     pub steps: u64,
     /// Further steps for each kilobyte of the conversation.
     pub steps_per_kb: u64,
+    /// No more steps than this, however long the conversation.
+    pub max_steps: u64,
     /// Depth of nested blocks and macro calls.
     pub recursion: usize,
     /// Bytes of output before anything of the conversation is counted.
@@ -43,7 +50,14 @@ pub struct TemplateLimits {
 impl Default for TemplateLimits {
     /// The real templates tried need some 20 steps a message and print everything once.
     fn default() -> Self {
-        Self { steps: 100_000, steps_per_kb: 10_000, recursion: 100, output: 1 << 20, output_per_byte: 8 }
+        Self {
+            steps: 100_000,
+            steps_per_kb: 10_000,
+            max_steps: 1_000_000,
+            recursion: 100,
+            output: 1 << 20,
+            output_per_byte: 8,
+        }
     }
 }
 
@@ -148,16 +162,43 @@ impl ChatTemplate {
         Ok(Prompt { guarded })
     }
 
+    /// Renders on a thread with stack enough for whatever the template builds.
+    #[cfg(not(target_family = "wasm"))]
+    fn render_values(
+        &self,
+        input: &ChatInput<'_>,
+        protect: impl Fn(String) -> String + Send + Sync,
+    ) -> Result<String, TextError> {
+        std::thread::scope(|scope| {
+            let builder =
+                std::thread::Builder::new().name("chat template".to_owned()).stack_size(STACK_BYTES);
+            let thread = builder.spawn_scoped(scope, || self.render_here(input, &protect)).map_err(|_| {
+                TextError::TemplateLimit {
+                    limit: format!("{STACK_BYTES} bytes of stack, which this system denies"),
+                }
+            })?;
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// WebAssembly has no thread to spare; its own stack ends in a trap.
+    #[cfg(target_family = "wasm")]
     fn render_values(
         &self,
         input: &ChatInput<'_>,
         protect: impl Fn(String) -> String,
     ) -> Result<String, TextError> {
-        let (context, bytes) = input.context(&self.tokens, &protect);
-        let steps = self
-            .limits
-            .steps
-            .saturating_add((bytes as u64 / 1024 + 1).saturating_mul(self.limits.steps_per_kb));
+        self.render_here(input, &protect)
+    }
+
+    fn render_here(
+        &self,
+        input: &ChatInput<'_>,
+        protect: &dyn Fn(String) -> String,
+    ) -> Result<String, TextError> {
+        let (context, bytes) = input.context(&self.tokens, protect);
+        let for_bytes = (bytes as u64 / 1024 + 1).saturating_mul(self.limits.steps_per_kb);
+        let steps = self.limits.steps.saturating_add(for_bytes).min(self.limits.max_steps);
         let max_bytes = self.limits.output.saturating_add(bytes.saturating_mul(self.limits.output_per_byte));
         // Fuel belongs to an environment; a clone of one shares its templates.
         let mut environment = self.environment.clone();
