@@ -9,7 +9,7 @@ use crate::failure::Usage;
 #[command(next_help_heading = "Engine options")]
 pub(crate) struct EngineArguments {
     /// Threads [default: the cores that this process may use]
-    #[arg(long, value_name = "N", value_parser = threads)]
+    #[arg(long, short, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<usize>,
 
     /// CPU instructions to use: scalar, avx2, avx512 or neon [default: the best of this CPU]

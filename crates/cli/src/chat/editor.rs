@@ -121,7 +121,8 @@ impl Text {
             Some(last) => (last, true),
             None => (line, false),
         };
-        if !text.is_empty() && !(ends && last.is_empty()) {
+        let is_fence_alone = ends && last.is_empty();
+        if !text.is_empty() && !is_fence_alone {
             text.push('\n');
         }
         text.push_str(last);

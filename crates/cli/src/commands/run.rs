@@ -105,11 +105,17 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, start: Instant) -> Res
     interrupt::install();
     let path = models::path(global, &arguments.model)?;
     let load_start = Instant::now();
-    let mut engine = Engine::new(Model::open(path)?, &arguments.engine.options(arguments.ctx))?;
+    let model = Model::open(path)?;
+    let open = load_start.elapsed();
+    let mut engine = Engine::new(model, &arguments.engine.options(arguments.ctx))?;
     let load = load_start.elapsed();
     if settings.verbose {
         eprintln!("{}, context of {} tokens", engine.backend(), engine.n_ctx());
-        eprintln!("load       {}", units::time(load));
+        eprintln!(
+            "load       {} ({} of it for the header of the file)",
+            units::time(load),
+            units::time(open)
+        );
     }
     let Some(prompt) = prompt else {
         return chat::chat(&mut engine, settings, &arguments.model, &models::store(global)?);
@@ -189,7 +195,11 @@ pub(crate) fn answer(
     let mut text = String::new();
     let mut end = None;
     for event in generation {
-        match event? {
+        // What was said so far stays a line of its own.
+        let event = event.or_else(|error| {
+            out.finish().map_err(anyhow::Error::from).and(Err(anyhow::Error::from(error)))
+        })?;
+        match event {
             Event::Token { id, text: piece, logprob, top } => {
                 match settings.sampling.logprobs {
                     Some(_) => print_logprob(&model, id, logprob, &top)?,

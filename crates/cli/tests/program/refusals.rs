@@ -1,11 +1,9 @@
 //! What goes wrong is said in words, with a hint, on standard error; the exit code tells of what kind it is.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::{Golden, command, finish, golden, rewrite, run, run_in};
+use crate::common::{Golden, command, finish, golden, rewrite, run, run_in};
 
 /// Runs, and checks the code and that each part is in standard error.
 #[track_caller]

@@ -1,10 +1,8 @@
 //! Commands other than `run`: what they print, on models whose facts are known.
 
-mod common;
-
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 
-use common::{Golden, command, rewrite, run, run_in};
+use crate::common::{Golden, command, rewrite, run, run_in};
 use serde_json::Value;
 
 #[test]

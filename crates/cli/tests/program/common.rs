@@ -1,5 +1,4 @@
 //! Running the program on tiny models with known answers (`crates/engine/tests/golden`).
-#![expect(dead_code, reason = "each test file uses a part of this")]
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
