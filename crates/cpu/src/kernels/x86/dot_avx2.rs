@@ -73,34 +73,33 @@ unsafe fn row_dot<F: Format>(w: *const u8, n_cols: usize, x: QuantRow) -> __m256
             let xq = x.q.add(span * 256);
             // Activation scales past the row's end are zero.
             let d = _mm256_loadu_ps(x.d.add(span * 8));
-            let mut s = [0f32; 16];
-            if F::FINE {
+            let s = if F::FINE {
                 let (low, high) =
                     (_mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3), _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7));
-                let first = _mm256_mul_ps(scales.s[0], _mm256_permutevar8x32_ps(d, low));
-                let second = _mm256_mul_ps(scales.s[1], _mm256_permutevar8x32_ps(d, high));
-                _mm256_storeu_ps(s.as_mut_ptr(), first);
-                _mm256_storeu_ps(s.as_mut_ptr().add(8), second);
                 let sums = x.sum16.add(span * 16);
                 offsets = _mm256_fmadd_ps(scales.m[0], _mm256_loadu_ps(sums), offsets);
                 offsets = _mm256_fmadd_ps(scales.m[1], _mm256_loadu_ps(sums.add(8)), offsets);
+                [
+                    _mm256_mul_ps(scales.s[0], _mm256_permutevar8x32_ps(d, low)),
+                    _mm256_mul_ps(scales.s[1], _mm256_permutevar8x32_ps(d, high)),
+                ]
             } else {
-                _mm256_storeu_ps(s.as_mut_ptr(), _mm256_mul_ps(scales.s[0], d));
                 offsets = _mm256_fmadd_ps(scales.m[0], _mm256_loadu_ps(x.sum32.add(span * 8)), offsets);
-            }
-            // Whole spans unroll; only 32-value formats have others.
+                [_mm256_mul_ps(scales.s[0], d), scales.s[1]]
+            };
+            // Whole spans have no conditions left; only 32-value formats have others.
             let n = if F::BLOCK_LEN == 256 { 8 } else { n };
-            for g in 0..n {
+            each_group!(g < n, {
                 let xv = _mm256_loadu_si256(xq.add(32 * g).cast());
                 let dot = _mm256_madd_epi16(products::<F>(F::quants32(p, g), xv), ones);
                 let s = if F::FINE {
-                    let low = _mm256_castps128_ps256(_mm_broadcast_ss(&s[2 * g]));
-                    _mm256_insertf128_ps::<1>(low, _mm_broadcast_ss(&s[2 * g + 1]))
+                    let (a, b) = (g as i32 % 4 * 2, g as i32 % 4 * 2 + 1);
+                    _mm256_permutevar8x32_ps(s[g / 4], _mm256_setr_epi32(a, a, a, a, b, b, b, b))
                 } else {
-                    _mm256_broadcast_ss(&s[g])
+                    _mm256_permutevar8x32_ps(s[0], _mm256_set1_epi32(g as i32))
                 };
                 acc[g % 2] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), s, acc[g % 2]);
-            }
+            });
         }
         _mm256_add_ps(_mm256_add_ps(acc[0], acc[1]), offsets)
     }

@@ -6,6 +6,19 @@
 
 #![expect(non_camel_case_types, reason = "formats carry the field's names")]
 
+/// Writes the body out for groups 0 to 7 below `$n`, so that each copy's shifts and addresses are constants.
+macro_rules! each_group {
+    ($g:ident < $n:expr, $body:block) => {
+        each_group!(@ $g, $n, $body, 0 1 2 3 4 5 6 7)
+    };
+    (@ $g:ident, $n:expr, $body:block, $($at:literal)*) => {
+        $(if $at < $n {
+            let $g: usize = $at;
+            $body
+        })*
+    };
+}
+
 pub(crate) mod dot_avx2;
 pub(crate) mod dot_avx512;
 pub(crate) mod formats;

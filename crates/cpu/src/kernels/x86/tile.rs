@@ -64,7 +64,7 @@ impl Tile {
                             _mm256_storeu_ps(m.add(at + g * TILE_ROWS), columns_m[g]);
                         }
                     }
-                    for g in 0..n {
+                    each_group!(g < n, {
                         let mut x = [_mm256_setzero_ps(); 8];
                         for (row, x) in x.iter_mut().enumerate().take(n_present) {
                             *x = _mm256_castsi256_ps(F::quants32(p.add(row * row_bytes), g));
@@ -74,7 +74,7 @@ impl Tile {
                         for (step, &x) in x.iter().enumerate() {
                             _mm256_storeu_ps(q.add(at + step * TILE_ROWS * 4).cast(), x);
                         }
-                    }
+                    });
                 }
             }
             Tile { q, s, m }
