@@ -1,5 +1,6 @@
 //! Arguments that several commands share, and what they come to.
 
+use whit_cpu::LevelError;
 use whit_engine::{CacheType, EngineOptions, Level, SamplerConfig};
 
 use crate::failure::Usage;
@@ -12,9 +13,9 @@ pub(crate) struct EngineArguments {
     #[arg(long, short, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<usize>,
 
-    /// CPU instructions to use: scalar, avx2, avx512 or neon [default: the best of this CPU]
-    #[arg(long, value_name = "LEVEL", env = "WHIT_CPU_LEVEL")]
-    pub(crate) cpu_level: Option<Level>,
+    /// CPU instructions to use: scalar, avx2, avx512 or neon [default: the best of this CPU] [env: WHIT_CPU_LEVEL]
+    #[arg(long, value_name = "LEVEL")]
+    cpu_level: Option<Level>,
 
     /// How cached keys and values are stored: f16 or f32
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = cache_type)]
@@ -23,13 +24,26 @@ pub(crate) struct EngineArguments {
 
 impl EngineArguments {
     /// The engine's options, with a context of `ctx` tokens.
-    pub(crate) fn options(&self, ctx: Option<usize>) -> EngineOptions {
-        EngineOptions {
+    pub(crate) fn options(&self, ctx: Option<usize>) -> Result<EngineOptions, Usage> {
+        Ok(EngineOptions {
             ctx,
             threads: self.threads,
-            level: self.cpu_level,
+            level: self.level()?,
             cache_type: self.cache_type,
             ..EngineOptions::default()
+        })
+    }
+
+    /// The level that the flag asks for, or else the environment; a variable that is set to nothing asks for nothing.
+    fn level(&self) -> Result<Option<Level>, Usage> {
+        let variable = || std::env::var_os("WHIT_CPU_LEVEL").filter(|value| !value.is_empty());
+        match (self.cpu_level, variable()) {
+            (Some(level), _) => Ok(Some(level)),
+            (None, Some(value)) => {
+                let level = value.to_string_lossy().parse();
+                level.map(Some).map_err(|error: LevelError| Usage(format!("WHIT_CPU_LEVEL: {error}")))
+            }
+            (None, None) => Ok(None),
         }
     }
 }

@@ -59,13 +59,15 @@ pub(crate) fn report(result: anyhow::Result<()>) -> i32 {
 
 /// Prints an error with its hint.
 pub(crate) fn say(error: &anyhow::Error) {
-    let (problem, hint) = split(&error.to_string());
+    // Everything else that is read or written says where in its own error.
+    let place = if error.is::<io::Error>() { "standard output: " } else { "" };
+    let (problem, hint) = split(&format!("{place}{error}"));
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let (error, hint_word) =
         if colour { ("\x1b[1;31merror:\x1b[0m", "\x1b[1;36mhint:\x1b[0m") } else { ("error:", "hint:") };
     match hint {
-        Some(hint) => eprintln!("{error} {problem}\n\n{hint_word} {hint}"),
-        None => eprintln!("{error} {problem}"),
+        Some(hint) => note!("{error} {problem}\n\n{hint_word} {hint}"),
+        None => note!("{error} {problem}"),
     }
 }
 

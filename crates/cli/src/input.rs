@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 /// All of standard input, or `None` if it is a terminal.
 pub(crate) fn piped() -> Result<Option<String>> {
@@ -12,7 +12,9 @@ pub(crate) fn piped() -> Result<Option<String>> {
         return Ok(None);
     }
     let mut bytes = Vec::new();
-    stdin.read_to_end(&mut bytes).context("cannot read standard input")?;
+    if let Err(error) = stdin.read_to_end(&mut bytes) {
+        bail!("standard input: cannot read it: {error}");
+    }
     text(bytes, "standard input").map(Some)
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn install() {
     let result = ctrlc::set_handler(|| match current().take() {
         Some(token) => token.cancel(),
         None => {
-            eprintln!();
+            note!();
             exit(INTERRUPTED)
         }
     });

@@ -30,7 +30,7 @@ impl Subscriber for Lines {
         event.record(&mut line);
         let metadata = event.metadata();
         let level = metadata.level().as_str().to_ascii_lowercase();
-        eprintln!("{level}: {}: {}{}", metadata.target(), line.message, line.fields);
+        note!("{level}: {}: {}{}", metadata.target(), line.message, line.fields);
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {

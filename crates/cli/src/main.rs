@@ -5,6 +5,9 @@
 //! who closes the pipe early is no error. Exit codes are those of [`failure`].
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod note;
+
 mod arguments;
 mod chat;
 mod commands;
@@ -38,8 +41,8 @@ struct Cli {
 /// What every command takes.
 #[derive(Clone, Debug, clap::Args)]
 struct Global {
-    /// Folder of the store: models, and the history of chats
-    #[arg(long, global = true, env = "WHIT_HOME", value_name = "FOLDER", help_heading = "Global options")]
+    /// Folder of the store: models, and the history of chats [env: WHIT_HOME]
+    #[arg(long, global = true, value_name = "FOLDER", help_heading = "Global options")]
     home: Option<PathBuf>,
 
     /// How much the inner works say on standard error: error, warn, info, debug or trace

@@ -49,7 +49,7 @@ pub(crate) fn pull(store: &Store, reference: &Reference) -> Result<Resolved> {
     bar.clear();
     let model = result?;
     let size = model.manifest.as_ref().map_or(0, |manifest| manifest.size);
-    eprintln!("pulled {} ({}) in {}", model.name, units::bytes(size), units::time(start.elapsed()));
+    note!("pulled {} ({}) in {}", model.name, units::bytes(size), units::time(start.elapsed()));
     Ok(model)
 }
 
@@ -96,7 +96,7 @@ impl Bar {
         let text = format!("{doing} {}", self.name);
         if !self.is_terminal {
             let size = progress.total.map(|total| format!(" ({})", units::bytes(total))).unwrap_or_default();
-            eprintln!("{text}{size}");
+            note!("{text}{size}");
             return;
         }
         // A template of ours that does not parse would show in the first run; the default bar serves as well.

@@ -5,6 +5,8 @@
 mod command;
 mod editor;
 
+use std::io::{self, Write as _};
+
 use anyhow::Result;
 use whit_engine::{Engine, FinishReason, Message, Overflow, Prompt};
 use whit_hub::Store;
@@ -27,11 +29,11 @@ struct Chat<'e> {
 pub(crate) fn chat(engine: &mut Engine, settings: Settings, name: &str, store: &Store) -> Result<()> {
     let mut editor = Editor::new(store.home())?;
     if !settings.raw && !engine.model().has_chat_template() {
-        eprintln!(
+        note!(
             "note: this model has no chat template: it continues each text that you type, and remembers none"
         );
     }
-    eprintln!("{name}; /help says what there is, Ctrl-D ends");
+    note!("{name}; /help says what there is, Ctrl-D ends");
     let mut chat = Chat { engine, settings, name, messages: Vec::new() };
     loop {
         match editor.read()? {
@@ -39,10 +41,10 @@ pub(crate) fn chat(engine: &mut Engine, settings: Settings, name: &str, store: &
             Line::Text(text) => match Command::parse(&text) {
                 Some(Ok(Command::Bye)) => return Ok(()),
                 Some(Ok(command)) => chat.obey(command)?,
-                Some(Err(problem)) => eprintln!("{problem}; /help says what there is"),
+                Some(Err(problem)) => note!("{problem}; /help says what there is"),
                 None => chat.say(text)?,
             },
-            Line::Dropped => eprintln!("(Ctrl-D or /bye ends)"),
+            Line::Dropped => note!("(Ctrl-D or /bye ends)"),
             Line::End => return Ok(()),
         }
     }
@@ -62,7 +64,7 @@ impl Chat<'_> {
         match answer(self.engine, prompt, &self.settings, None) {
             Ok(answer) => {
                 if answer.reason == FinishReason::Cancelled {
-                    eprintln!("(stopped)");
+                    note!("(stopped)");
                 }
                 if remembers {
                     self.messages.push(Message::assistant(answer.text));
@@ -72,42 +74,39 @@ impl Chat<'_> {
                 if remembers {
                     self.messages.pop();
                 }
-                if error.is::<std::io::Error>() {
+                if error.is::<io::Error>() {
                     return Err(error);
                 }
                 failure::say(&error);
                 if !self.messages.is_empty() {
-                    eprintln!("(/clear forgets what was said so far)");
+                    note!("(/clear forgets what was said so far)");
                 }
             }
         }
-        println!();
-        Ok(())
+        Ok(writeln!(io::stdout())?)
     }
 
     fn obey(&mut self, command: Command) -> Result<()> {
         match command {
             // Ends the loop of `chat`.
             Command::Bye => {}
-            Command::Help => eprint!("{}", command::HELP),
+            Command::Help => note_part!("{}", command::HELP),
             Command::Clear => {
                 self.messages.clear();
-                eprintln!("forgotten");
+                note!("forgotten");
             }
             Command::System(text) => {
-                eprintln!(
-                    "{}",
-                    if text.is_some() {
-                        "set, from the next answer on"
-                    } else {
-                        "no system message any more"
-                    }
-                );
+                let said = if text.is_some() {
+                    "set, from the next answer on"
+                } else {
+                    "no system message any more"
+                };
+                note!("{said}");
                 self.settings.system = text;
             }
             Command::Parameter(name, value) => match command::set(&mut self.settings, &name, &value) {
-                Ok(()) => eprintln!("{name} is {value}"),
-                Err(problem) => eprintln!("{problem}"),
+                Ok(()) => note!("{name} is {value}"),
+                Err(problem) => note!("{problem}"),
             },
             Command::Verbose(on) => self.settings.verbose = on,
             Command::Show(topic) => self.show(topic)?,
@@ -117,24 +116,25 @@ impl Chat<'_> {
 
     fn show(&self, topic: Topic) -> Result<()> {
         let model = self.engine.model();
+        let mut out = io::stdout();
         match topic {
             Topic::Info => show::print(model, self.name, None, Some(self.engine.n_ctx()))?,
-            Topic::System => println!("{}", self.settings.system.as_deref().unwrap_or("(none)")),
+            Topic::System => writeln!(out, "{}", self.settings.system.as_deref().unwrap_or("(none)"))?,
             Topic::Template => match model.gguf().metadata().opt_str("tokenizer.chat_template")? {
-                Some(template) => println!("{template}"),
-                None => println!("(none)"),
+                Some(template) => writeln!(out, "{template}")?,
+                None => writeln!(out, "(none)")?,
             },
             Topic::Parameters => {
                 for (name, value) in command::parameters(&self.settings) {
-                    println!("{name:<18} {value}");
+                    writeln!(out, "{name:<18} {value}")?;
                 }
                 let overflow = if self.settings.overflow == Overflow::Shift { "shift" } else { "error" };
-                println!("{:<18} {}", "ctx", self.engine.n_ctx());
-                println!("{:<18} {overflow}", "overflow");
+                writeln!(out, "{:<18} {}", "ctx", self.engine.n_ctx())?;
+                writeln!(out, "{:<18} {overflow}", "overflow")?;
             }
             Topic::History => {
                 for message in &self.messages {
-                    println!("{}: {}\n", message.role, message.text().unwrap_or_default().trim());
+                    writeln!(out, "{}: {}\n", message.role, message.text().unwrap_or_default().trim())?;
                 }
             }
         }

@@ -88,16 +88,15 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
             Usage("nothing to measure: --prompt and --generate, or --repeat, are 0".to_owned()).into()
         );
     }
-    let path = models::path(global, &arguments.model)?;
-    let backend =
-        CpuBackend::new(CpuConfig { threads: arguments.engine.threads, level: arguments.engine.cpu_level })?;
     // One token more than a test generates: the first comes with the prompt.
     let ctx = tests.iter().map(|&(_, n, depth)| depth.saturating_add(n).saturating_add(2)).max();
-    let options = arguments.engine.options(ctx);
+    let options = arguments.engine.options(ctx)?;
+    let backend = CpuBackend::new(CpuConfig { threads: options.threads, level: options.level })?;
+    let path = models::path(global, &arguments.model)?;
     let mut engine = Engine::with_backend(Model::open(&path)?, &backend, &options)?;
     let mut results = Vec::new();
     for (kind, n, depth) in tests {
-        eprintln!("{} {n} at depth {depth}", kind.name());
+        note!("{} {n} at depth {depth}", kind.name());
         // Not counted: brings the weights in, and wakes the cores.
         measure(&mut engine, kind, if matches!(kind, Kind::Generate) { n.min(WARM_UP) } else { n }, depth)?;
         let tokens_per_second =
@@ -187,7 +186,7 @@ fn print_table(backend: &CpuBackend, results: &[Measured]) -> Result<()> {
     let mut out = io::stdout().lock();
     output::table(&mut out, &[false, true, true, true, true], &rows)?;
     let n = results.first().map_or(0, |r| r.tokens_per_second.len());
-    eprintln!(
+    note!(
         "{} threads, {}; median of {n}, and half the distance from the least to the most",
         backend.threads(),
         backend.level()

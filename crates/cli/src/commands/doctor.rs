@@ -34,7 +34,7 @@ pub(crate) fn run(_: &Arguments, global: &Global) -> Result<()> {
         }
         None => row("memory", "unknown on this system".to_owned()),
     }
-    eprintln!("measuring the memory");
+    note!("measuring the memory");
     let bandwidth = machine::bandwidth(backend.threads(), memory.as_ref());
     row(
         "memory bandwidth",
@@ -64,7 +64,7 @@ pub(crate) fn run(_: &Arguments, global: &Global) -> Result<()> {
     writeln!(out)?;
     output::table(&mut out, &[false, false, true, false, true], &rows)?;
     drop(out);
-    eprintln!("\nTOKENS/S is what the memory's bandwidth allows at most while an answer is generated.");
+    note!("\nTOKENS/S is what the memory's bandwidth allows at most while an answer is generated.");
     Ok(())
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         )?);
     }
     if stored.is_empty() {
-        eprintln!(
+        note!(
             "no models in {}\n\nhint: `whit list --catalog` shows what `whit pull` can get",
             store.home().display()
         );

@@ -43,12 +43,12 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     let text = input::file(&arguments.file)?;
     let model = Model::open(models::path(global, &arguments.model)?)?;
-    let mut engine = Engine::new(model, &arguments.engine.options(Some(arguments.ctx)))?;
+    let mut engine = Engine::new(model, &arguments.engine.options(Some(arguments.ctx))?)?;
     let options = PerplexityOptions { ctx: arguments.ctx, chunks: arguments.chunks };
     let is_terminal = io::stderr().is_terminal();
     let result = perplexity(&mut engine, &text, &options, &mut |progress| say(&progress, is_terminal))?;
     if is_terminal {
-        eprintln!();
+        note!();
     }
     let mut out = io::stdout().lock();
     if arguments.json {
@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     }
     writeln!(out, "perplexity {:.4} +/- {:.4}", result.value, result.uncertainty)?;
     let speed = result.n_tokens as f64 / result.elapsed.as_secs_f64();
-    eprintln!(
+    note!(
         "{} chunks of {} tokens, {} predictions scored, in {} ({speed:.0} tokens/s)",
         result.n_chunks,
         arguments.ctx,
@@ -88,5 +88,5 @@ fn say(progress: &Progress, is_terminal: bool) {
     }
     let left = elapsed.mul_f64((n_chunks - n_done) as f64 / n_done.max(1) as f64);
     let (before, after) = if is_terminal { ("\r", "\x1b[K") } else { ("", "\n") };
-    eprint!("{before}chunk {n_done} of {n_chunks}: {perplexity:.4}, {} left{after}", units::time(left));
+    note_part!("{before}chunk {n_done} of {n_chunks}: {perplexity:.4}, {} left{after}", units::time(left));
 }

@@ -21,9 +21,9 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         let reference: Reference = name.parse()?;
         match store.resolve(&reference)? {
             Some(model) if model.manifest.is_none() => {
-                eprintln!("{}: a file of yours, used where it lies", model.name)
+                note!("{}: a file of yours, used where it lies", model.name)
             }
-            Some(model) => eprintln!("{} is here already", model.name),
+            Some(model) => note!("{} is here already", model.name),
             None => {
                 models::pull(&store, &reference)?;
             }

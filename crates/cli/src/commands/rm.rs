@@ -18,7 +18,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     for name in &arguments.models {
         let reference: Reference = name.parse()?;
         let freed = store.remove(&reference)?;
-        eprintln!("removed {reference}, {} freed", units::bytes(freed));
+        note!("removed {reference}, {} freed", units::bytes(freed));
     }
     Ok(())
 }

@@ -102,20 +102,17 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, start: Instant) -> Res
     if prompt.is_none() && arguments.logprobs.is_some() {
         return Err(Usage("--logprobs needs a prompt; it prints JSON, which is no chat".into()).into());
     }
+    let options = arguments.engine.options(arguments.ctx)?;
     interrupt::install();
     let path = models::path(global, &arguments.model)?;
     let load_start = Instant::now();
     let model = Model::open(path)?;
     let open = load_start.elapsed();
-    let mut engine = Engine::new(model, &arguments.engine.options(arguments.ctx))?;
+    let mut engine = Engine::new(model, &options)?;
     let load = load_start.elapsed();
     if settings.verbose {
-        eprintln!("{}, context of {} tokens", engine.backend(), engine.n_ctx());
-        eprintln!(
-            "load       {} ({} of it for the header of the file)",
-            units::time(load),
-            units::time(open)
-        );
+        note!("{}, context of {} tokens", engine.backend(), engine.n_ctx());
+        note!("load       {} ({} of it for the header of the file)", units::time(load), units::time(open));
     }
     let Some(prompt) = prompt else {
         return chat::chat(&mut engine, settings, &arguments.model, &models::store(global)?);
@@ -188,7 +185,7 @@ pub(crate) fn answer(
     let model = engine.model().clone();
     let generation = engine.generate(request)?;
     if generation.prompt().raw && start.is_some() {
-        eprintln!("note: this model has no chat template: it continues the text");
+        note!("note: this model has no chat template: it continues the text");
     }
     let mut out = Stream::new();
     let mut first = None;
@@ -211,9 +208,7 @@ pub(crate) fn answer(
                 text.push_str(&piece);
             }
             Event::Shifted { n_dropped, .. } => {
-                eprintln!(
-                    "note: the context of {n_ctx} tokens is full; the oldest {n_dropped} are forgotten"
-                );
+                note!("note: the context of {n_ctx} tokens is full; the oldest {n_dropped} are forgotten");
             }
             Event::Done(done) => end = Some(done),
         }
@@ -221,7 +216,7 @@ pub(crate) fn answer(
     out.finish()?;
     let Some(done) = end else { anyhow::bail!("the answer broke off without an end") };
     if done.reason == FinishReason::ContextFull {
-        eprintln!(
+        note!(
             "warning: the answer ends here because the context of {n_ctx} tokens is full\n\n\
              hint: use a larger context (--ctx), or let the oldest text be forgotten (--overflow shift)"
         );
@@ -253,19 +248,19 @@ fn print_logprob(model: &Model, id: u32, logprob: Option<f32>, top: &[(u32, f32)
 fn report(done: &Done, first: Option<Duration>) {
     let Done { usage, timings, .. } = done;
     if let Some(first) = first {
-        eprintln!("first      {} after the start of the program", units::time(first));
+        note!("first      {} after the start of the program", units::time(first));
     }
     let cached = match usage.cached_tokens {
         0 => String::new(),
         n => format!(" ({n} more were cached)"),
     };
-    eprintln!(
+    note!(
         "prompt     {} tokens in {}, {:.1} tokens/s{cached}",
         usage.prompt_tokens - usage.cached_tokens.min(usage.prompt_tokens),
         units::time(timings.prompt),
         timings.prompt_tokens_per_second(usage),
     );
-    eprintln!(
+    note!(
         "generation {} tokens in {}, {:.1} tokens/s",
         usage.generated_tokens,
         units::time(timings.generation),

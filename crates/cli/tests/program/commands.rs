@@ -209,3 +209,18 @@ fn a_reader_may_go_away() {
     assert_eq!(stderr, "");
     assert_eq!(child.wait().expect("an end").code(), Some(0));
 }
+
+#[cfg(unix)]
+#[test]
+fn nobody_may_listen_at_all() {
+    // As in `whit list 2>&1 | head -0`: both outputs lead into a pipe without a reader.
+    let home = tempfile::tempdir().expect("a temporary folder");
+    for (arguments, code) in [(&["list"][..], 0), (&["list", "--catalog"], 0), (&["rm", "smollm2"], 1)] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = command(home.path());
+        command.args(arguments).stderr(writer.try_clone().expect("a pipe")).stdout(writer);
+        let status = command.status().expect("the program runs");
+        assert_eq!(status.code(), Some(code), "{arguments:?}");
+    }
+}

@@ -196,3 +196,34 @@ mod pulls {
         assert_eq!(got.code, Some(0), "{}", got.stderr);
     }
 }
+
+#[test]
+fn the_environment_may_ask_for_a_level() {
+    let golden = Golden::new("qwen2-gqa7");
+    let home = tempfile::tempdir().expect("a temporary folder");
+    for (level, flags, code, part) in [
+        ("scalar", &[][..], 0, "cpu (scalar, "),
+        ("", &["--cpu-level", "scalar"], 0, "cpu (scalar, "),
+        ("mmx", &["--cpu-level", "scalar"], 0, "cpu (scalar, "),
+        ("", &[], 0, "cpu ("),
+        ("mmx", &[], 2, "error: WHIT_CPU_LEVEL: `mmx` is not a CPU level\n\nhint: use one of scalar"),
+    ] {
+        let mut command = command(home.path());
+        command.args(["run", &golden.path, "--raw", "--max-tokens", "1", "--verbose"]).args(flags).arg("a");
+        command.env("WHIT_CPU_LEVEL", level);
+        let got = finish(command, None);
+        assert!(got.code == Some(code) && got.stderr.contains(part), "{level} {flags:?}: {}", got.stderr);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_behind_standard_output() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device that is always full");
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let mut command = command(home.path());
+    command.args(["list", "--catalog"]).stdout(full);
+    let got = finish(command, None);
+    assert_eq!(got.code, Some(1));
+    assert!(got.stderr.starts_with("error: standard output: No space left"), "{}", got.stderr);
+}
