@@ -1,5 +1,8 @@
 //! The dot-product and matrix instructions, whose intrinsics `std::arch` does not offer on stable Rust.
 //!
+//! Not `inline(always)`: these would also be compiled on their own, where the assembler refuses what the function's
+//! features lack. They inline into kernels once those have become one body.
+//!
 //! Source: Arm Architecture Reference Manual, C7.2 `SDOT (vector)`, `SDOT (by element)`, `SMMLA (vector)`.
 
 use std::arch::aarch64::{int8x16_t, int32x4_t};
@@ -8,10 +11,11 @@ use std::arch::asm;
 /// Each 32-bit lane gains the dot product of its four bytes.
 ///
 /// # Safety
-/// Reached only from code compiled for `dotprod`.
-#[inline(always)]
+/// The CPU has `dotprod`.
+#[inline]
+#[target_feature(enable = "dotprod")]
 pub(super) unsafe fn sdot(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
-    // SAFETY: the caller's code is compiled for the instruction, which touches registers only.
+    // SAFETY: this function is compiled for the instruction, which touches registers only.
     unsafe {
         asm!(
             "sdot {acc:v}.4s, {a:v}.16b, {b:v}.16b",
@@ -27,14 +31,15 @@ pub(super) unsafe fn sdot(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int
 /// Each 32-bit lane of `a` meets the same lane `LANE` of `b`.
 ///
 /// # Safety
-/// Reached only from code compiled for `dotprod`; `LANE` is below 4.
-#[inline(always)]
+/// The CPU has `dotprod`; `LANE` is below 4.
+#[inline]
+#[target_feature(enable = "dotprod")]
 pub(super) unsafe fn sdot_lane<const LANE: usize>(
     mut acc: int32x4_t,
     a: int8x16_t,
     b: int8x16_t,
 ) -> int32x4_t {
-    // SAFETY: the caller's code is compiled for the instruction, which touches registers only.
+    // SAFETY: this function is compiled for the instruction, which touches registers only.
     unsafe {
         asm!(
             "sdot {acc:v}.4s, {a:v}.16b, {b:v}.4b[{lane}]",
@@ -51,10 +56,11 @@ pub(super) unsafe fn sdot_lane<const LANE: usize>(
 /// `acc += a * b^T`, where `a` and `b` are `(2, 8)` bytes and `acc` is `(2, 2)`.
 ///
 /// # Safety
-/// Reached only from code compiled for `i8mm`.
-#[inline(always)]
+/// The CPU has `i8mm`.
+#[inline]
+#[target_feature(enable = "i8mm")]
 pub(super) unsafe fn smmla(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
-    // SAFETY: the caller's code is compiled for the instruction, which touches registers only.
+    // SAFETY: this function is compiled for the instruction, which touches registers only.
     unsafe {
         asm!(
             "smmla {acc:v}.4s, {a:v}.16b, {b:v}.16b",

@@ -29,19 +29,25 @@ unsafe fn half_dot<F: Format, const HALF: usize>(
     unsafe {
         let zero = vdupq_n_s32(0);
         let w = F::quants(p, HALF, n);
-        let mut x = [zero; 8].map(|x| vreinterpretq_s8_s32(x));
+        let mut x = [vdupq_n_s8(0); 8];
         for (i, x) in x.iter_mut().enumerate() {
             if i < 2 * n {
                 *x = vld1q_s8(q.add(128 * HALF + 16 * i));
             }
         }
         if F::FINE {
-            let low = [0, 1, 2, 3].map(|i| sdot(zero, w[i], x[i]));
-            let high = [4, 5, 6, 7].map(|i| sdot(zero, w[i], x[i]));
-            acc[0] = vfmaq_f32(acc[0], reduce4(low), s[2 * HALF]);
-            acc[1] = vfmaq_f32(acc[1], reduce4(high), s[2 * HALF + 1]);
+            for part in 0..2 {
+                let mut dots = [zero; 4];
+                for (i, dot) in dots.iter_mut().enumerate() {
+                    *dot = sdot(zero, w[4 * part + i], x[4 * part + i]);
+                }
+                acc[part] = vfmaq_f32(acc[part], reduce4(dots), s[2 * HALF + part]);
+            }
         } else {
-            let dots = [0, 2, 4, 6].map(|i| sdot(sdot(zero, w[i], x[i]), w[i + 1], x[i + 1]));
+            let mut dots = [zero; 4];
+            for (i, dot) in dots.iter_mut().enumerate() {
+                *dot = sdot(sdot(zero, w[2 * i], x[2 * i]), w[2 * i + 1], x[2 * i + 1]);
+            }
             acc[HALF] = vfmaq_f32(acc[HALF], reduce4(dots), s[HALF]);
         }
     }
