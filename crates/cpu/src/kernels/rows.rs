@@ -294,7 +294,7 @@ pub(crate) unsafe fn rope<S: Simd>(
 pub(crate) unsafe fn quantize<S: Simd>(x: *const f32, row: QuantRow, n0: usize, n: usize) {
     // SAFETY: the caller vouches for n values behind x and for the row's groups.
     unsafe {
-        for group in 0..n / 32 {
+        for group in S::quantize_some(x, row, n0, n) / 32..n / 32 {
             let x = x.add(group * 32);
             let mut peak = S::splat(0.0);
             let mut nan = S::splat(0.0);

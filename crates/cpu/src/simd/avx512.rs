@@ -3,6 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::Simd;
+use crate::kernels::rows::QuantRow;
+use crate::kernels::x86::round_avx512::quantize_fours;
 
 /// 16 f32 lanes.
 #[derive(Clone, Copy)]
@@ -115,5 +117,9 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn store_i8(p: *mut i8, v: __m512) {
         unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v))) }
+    }
+    #[inline(always)]
+    unsafe fn quantize_some(x: *const f32, row: QuantRow, n0: usize, n: usize) -> usize {
+        unsafe { quantize_fours(x, row, n0, n) }
     }
 }

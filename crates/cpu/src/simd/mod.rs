@@ -12,6 +12,8 @@ pub(crate) mod avx512;
 pub(crate) mod neon;
 pub(crate) mod scalar;
 
+use crate::kernels::rows::QuantRow;
+
 /// A register of `N` f32 lanes.
 ///
 /// # Safety
@@ -54,6 +56,11 @@ pub(crate) trait Simd: Copy {
     unsafe fn reduce_max(a: Self::V) -> f32;
     /// Stores lanes, which are integral and within i8, as bytes.
     unsafe fn store_i8(p: *mut i8, v: Self::V);
+    /// Rounds as many leading groups of `kernels::rows::quantize` as a level can do in its own way; the values done.
+    #[inline(always)]
+    unsafe fn quantize_some(_x: *const f32, _row: QuantRow, _n0: usize, _n: usize) -> usize {
+        0
+    }
 }
 
 /// `e^x` to about 1 ulp; results below the smallest normal become zero-like (`e^-87`), above overflow saturate near

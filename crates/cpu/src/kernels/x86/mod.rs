@@ -23,4 +23,5 @@ pub(crate) mod dot_avx2;
 pub(crate) mod dot_avx512;
 pub(crate) mod formats;
 pub(crate) mod formats_k;
+pub(crate) mod round_avx512;
 pub(crate) mod tile;
