@@ -310,7 +310,7 @@ impl Executor for CpuExecutor {
         self.validate(batch, logits)?;
         for (group, items) in self.items.iter_mut().enumerate() {
             let layers = self.steps.iter().filter_map(|step| match step {
-                Step::Attend(attend) if self.group_of_layer[attend.cache] == group => Some(attend),
+                Step::Attend(attend) if self.group_of_layer[attend.cache] == group => Some(&**attend),
                 _ => None,
             });
             items.rebuild(batch, layers, self.windows[group], self.split_done.len());

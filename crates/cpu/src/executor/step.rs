@@ -124,7 +124,7 @@ pub(crate) enum Step {
     Linear(LinearStep),
     Gated(GatedStep),
     Rope { x: Buf, rope: usize, head_dim: usize, out: Buf },
-    Attend(AttendStep),
+    Attend(Box<AttendStep>),
     Glu { gate: Buf, up: Buf, act: Activation, out: Buf },
     Add { x: Buf, y: Buf, out: Buf },
     Select { x: Buf, out: Buf },
@@ -292,7 +292,7 @@ pub(crate) fn compile(plan: &Plan, bufs: &[Option<Buf>], kernels: &Kernels) -> R
             }
             Op::Attend { q, k, v, cache, n_heads, scale, softcap, q_norm, k_norm, rope, out } => {
                 let layer = plan.cache(*cache);
-                Step::Attend(AttendStep {
+                Step::Attend(Box::new(AttendStep {
                     q: buf(*q)?,
                     k: buf(*k)?,
                     v: buf(*v)?,
@@ -307,7 +307,7 @@ pub(crate) fn compile(plan: &Plan, bufs: &[Option<Buf>], kernels: &Kernels) -> R
                     q_norm: head_norm(*q_norm),
                     k_norm: head_norm(*k_norm),
                     rope: rope.map(|rope| rope.0 as usize),
-                })
+                }))
             }
             Op::Glu { gate, up, act, out } => {
                 Step::Glu { gate: buf(*gate)?, up: buf(*up)?, act: *act, out: buf(*out)? }

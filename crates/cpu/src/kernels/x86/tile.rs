@@ -44,15 +44,14 @@ impl Tile {
                 let n_present = present.saturating_sub(8 * half).min(8);
                 for span in 0..n_cols.div_ceil(256) {
                     let n = ((n_cols - span * 256) / 32).min(8);
-                    let mut scales = [[_mm256_setzero_ps(); 8]; 4];
+                    let [mut s0, mut m0, mut s1, mut m1] = [[_mm256_setzero_ps(); 8]; 4];
                     let p = rows.add(8 * half * row_bytes + span * F::SPAN_BYTES);
-                    for row in 0..n_present {
+                    let columns = s0.iter_mut().zip(&mut m0).zip(&mut s1).zip(&mut m1).take(n_present);
+                    for (row, (((s0, m0), s1), m1)) in columns.enumerate() {
                         let x = F::scales(p.add(row * row_bytes), n);
-                        scales[0][row] = x.s[0];
-                        scales[1][row] = x.m[0];
-                        scales[2][row] = x.s[1];
-                        scales[3][row] = x.m[1];
+                        (*s0, *m0, *s1, *m1) = (x.s[0], x.m[0], x.s[1], x.m[1]);
                     }
+                    let scales = [s0, m0, s1, m1];
                     let per_span = 256 / group;
                     for part in 0..if F::FINE { 2 } else { 1 } {
                         let at = (span * per_span + part * 8) * TILE_ROWS + 8 * half;
