@@ -112,8 +112,8 @@ fn activations_round_as_the_scalar_truth() {
         let (mut q, mut d, mut sum) =
             (vec![0i8; x.len()], vec![0f32; x.len() / 32], vec![0f32; x.len() / 32]);
         whit_base::quant::quantize_activations(&x, &mut q, &mut d, &mut sum);
-        for i in 0..x.len() {
-            let (got, expected) = (i32::from(got.q[i]), i32::from(q[i]));
+        for (i, (&got, &expected)) in got.q.iter().zip(&q).enumerate() {
+            let (got, expected) = (i32::from(got), i32::from(expected));
             // The kernels multiply by 1 / d where the truth divides by d: exact ties may go the other way.
             assert!((got - expected).abs() <= 1, "{} [{i}]: {got}, expected {expected}", kernels.level);
         }
@@ -375,7 +375,8 @@ fn rotation_matches_the_scalar_truth() {
 fn attention_matches_the_scalar_truth() {
     let mut random = Random(6);
     // (head_dim, queries, first position, window, softcap, first visited position)
-    let cases: &[(usize, usize, usize, usize, Option<f32>, usize)] = &[
+    type Case = (usize, usize, usize, usize, Option<f32>, usize);
+    let cases: &[Case] = &[
         (16, 1, 0, usize::MAX, None, 0),
         (64, 3, 5, usize::MAX, None, 0),
         (64, 9, 31, usize::MAX, None, 0),
