@@ -116,6 +116,9 @@ fn activations_round_as_the_scalar_truth() {
             let (got, expected) = (i32::from(got), i32::from(expected));
             // The kernels multiply by 1 / d where the truth divides by d: exact ties may go the other way.
             assert!((got - expected).abs() <= 1, "{} [{i}]: {got}, expected {expected}", kernels.level);
+            let exact = if d[i / 32] > 0.0 { x[i] / d[i / 32] } else { 0.0 };
+            let error = (exact - got as f32).abs();
+            assert!(error <= 0.5 + 1e-4, "{} [{i}]: {got} is not the nearest to {exact}", kernels.level);
         }
         assert_close("d", &got.d[..d.len()], &d, 1.0, 1e-7);
         let values = got.values(0);
