@@ -263,7 +263,11 @@ macro_rules! level {
             }
             $(#[$features])?
             unsafe fn float_bf16(job: &FloatJob) {
-                unsafe { float::<BF16>(job) }
+                unsafe {
+                    if !S::bf16_product(job) {
+                        float::<BF16>(job);
+                    }
+                }
             }
 
             const _: () = assert!($nv * <S as Simd>::N == whit_base::PAGE_TOKENS);

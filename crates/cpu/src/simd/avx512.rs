@@ -3,7 +3,9 @@
 use std::arch::x86_64::*;
 
 use super::Simd;
+use crate::kernels::FloatJob;
 use crate::kernels::rows::QuantRow;
+use crate::kernels::x86::dot_bf16;
 use crate::kernels::x86::round_avx512::quantize_fours;
 
 /// 16 f32 lanes.
@@ -121,5 +123,13 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn quantize_some(x: *const f32, row: QuantRow, n0: usize, n: usize) -> usize {
         unsafe { quantize_fours(x, row, n0, n) }
+    }
+    #[inline(always)]
+    unsafe fn bf16_product(job: &FloatJob) -> bool {
+        let fits = job.n_x > 1 && dot_bf16::is_supported();
+        if fits {
+            unsafe { dot_bf16::gemm(job) };
+        }
+        fits
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod avx512;
 pub(crate) mod neon;
 pub(crate) mod scalar;
 
+use crate::kernels::FloatJob;
 use crate::kernels::rows::QuantRow;
 
 /// A register of `N` f32 lanes.
@@ -56,6 +57,11 @@ pub(crate) trait Simd: Copy {
     unsafe fn reduce_max(a: Self::V) -> f32;
     /// Stores lanes, which are integral and within i8, as bytes.
     unsafe fn store_i8(p: *mut i8, v: Self::V);
+    /// Multiplies BF16 weights with several activation rows by instructions of the level's own; `false` if it has none.
+    #[inline(always)]
+    unsafe fn bf16_product(_job: &FloatJob) -> bool {
+        false
+    }
     /// Rounds as many leading groups of `kernels::rows::quantize` as a level can do in its own way; the values done.
     #[inline(always)]
     unsafe fn quantize_some(_x: *const f32, _row: QuantRow, _n0: usize, _n: usize) -> usize {

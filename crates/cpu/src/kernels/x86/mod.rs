@@ -21,6 +21,7 @@ macro_rules! each_group {
 
 pub(crate) mod dot_avx2;
 pub(crate) mod dot_avx512;
+pub(crate) mod dot_bf16;
 pub(crate) mod formats;
 pub(crate) mod formats_k;
 pub(crate) mod round_avx512;
