@@ -6,18 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use whit_hub::{Config, HubError, Phase, Progress, Reference, Resolved, Store};
+use whit_hub::{Config, Phase, Progress, Reference, Resolved, Store};
 
 use crate::{Global, units};
 
 /// The store that the command line and the environment say.
 pub(crate) fn store(global: &Global) -> Result<Store> {
-    let config = match (Config::from_env(), &global.home) {
-        (Ok(config), Some(home)) => Config { home: home.clone(), ..config },
-        (Err(HubError::NoHome), Some(home)) => Config::new(home),
-        (config, _) => config?,
-    };
-    Ok(Store::open(config))
+    Ok(Store::open(Config::from_env(global.home.clone())?))
 }
 
 /// The model's file. One that is known but not here is pulled first.

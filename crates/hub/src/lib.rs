@@ -8,7 +8,7 @@
 //! # fn main() -> Result<(), whit_hub::HubError> {
 //! use whit_hub::{Config, Reference, Store};
 //!
-//! let store = Store::open(Config::from_env()?);
+//! let store = Store::open(Config::from_env(None)?);
 //! let reference: Reference = "smollm2".parse()?;
 //! let model = match store.resolve(&reference)? {
 //!     Some(model) => model,

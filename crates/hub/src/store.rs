@@ -39,11 +39,11 @@ impl Config {
         Config { home: home.into(), pip: None, catalog: CATALOG }
     }
 
-    /// As the environment says: `WHIT_HOME`, or the platform's folder for application data (`$XDG_DATA_HOME/whit` or
+    /// As the environment says: `home` where it is given, else `WHIT_HOME`, or the platform's folder for application data (`$XDG_DATA_HOME/whit` or
     /// `~/.local/share/whit`; `~/Library/Application Support/whit` on macOS; `%LOCALAPPDATA%\whit` on Windows).
     /// `WHIT_PIP` is the command that runs pip, words separated by spaces, or the path of one program.
-    pub fn from_env() -> Result<Config, HubError> {
-        let home = home(|name| std::env::var_os(name)).ok_or(HubError::NoHome)?;
+    pub fn from_env(given: Option<PathBuf>) -> Result<Config, HubError> {
+        let home = given.or_else(|| home(|name| std::env::var_os(name))).ok_or(HubError::NoHome)?;
         let pip = std::env::var_os("WHIT_PIP").and_then(pip_words);
         Ok(Config { pip, ..Config::new(home) })
     }
