@@ -71,4 +71,48 @@ pub enum SampleError {
         /// Its place in the list, from 0.
         index: usize,
     },
+    /// A JSON schema that is not valid, that nothing meets, or that says what cannot be enforced.
+    #[error("the JSON schema cannot be enforced, at {place}: {reason}")]
+    Schema {
+        /// A JSON pointer, as a reference is written: `#/properties/name`.
+        place: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// A grammar or regular expression that is not valid, costs too much, or allows nothing.
+    #[error("the {kind} cannot be used: {reason}")]
+    Grammar {
+        /// What it is.
+        kind: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// A grammar beyond its limits.
+    #[error("the {kind} has {got} {what}, but at most {most} are allowed; make it simpler")]
+    GrammarTooLarge {
+        /// What it is.
+        kind: &'static str,
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there is.
+        got: usize,
+        /// How much there may be.
+        most: usize,
+    },
+    /// A grammar in which a sequence cannot go on.
+    #[error("the answer cannot go on in its grammar after {n_tokens} tokens: {reason}")]
+    GrammarStuck {
+        /// Tokens that it took.
+        n_tokens: usize,
+        /// Why not.
+        reason: String,
+    },
+    /// A token of which the vocabulary knows nothing.
+    #[error("token {token} is outside of the vocabulary of {vocab_size} that the grammar was made for")]
+    GrammarVocabulary {
+        /// The token named.
+        token: u32,
+        /// Tokens in the vocabulary.
+        vocab_size: usize,
+    },
 }

@@ -1,4 +1,4 @@
-//! Samplers and stop rules: from a row of logits to one token, and from streamed text to the place where it ends.
+//! Samplers, grammars and stop rules: from a row of logits to one token, and from streamed text to the place where it ends.
 //!
 //! ```
 //! use whit_sample::{Sampler, SamplerConfig};
@@ -11,13 +11,15 @@
 //!
 //! The chain is that of llama.cpp, in its order: logit bias, penalties, top-k, typical-p, top-p, min-p, temperature.
 //! No stage sorts the vocabulary, and no stage allocates once the scratch has grown to its size.
-//! Everything here is plain IEEE arithmetic in a fixed order, so the same logits and seed give the same token on
+//! A [`Grammar`] narrows the choice before all else to what JSON Schema, a regular expression, Lark or GBNF allows.
+//! Everything but the grammars is plain IEEE arithmetic in a fixed order, so the same logits and seed give the same token on
 //! every platform.
 #![forbid(unsafe_code)]
 
 mod chain;
 mod config;
 mod error;
+mod grammar;
 mod history;
 mod math;
 mod rng;
@@ -27,6 +29,7 @@ mod stop;
 
 pub use config::SamplerConfig;
 pub use error::SampleError;
+pub use grammar::{Grammar, GrammarState, GrammarVocabulary};
 pub use rng::Rng;
 pub use sampler::{Choice, Sampled, Sampler};
 pub use stop::{StopMatcher, StopStatus};
