@@ -1,4 +1,4 @@
-//! Whit: text. Tokenizers, the streaming detokenizer and chat templates.
+//! Whit: text. Tokenizers, the streaming detokenizer, chat templates, and the reading of tool calls.
 //!
 //! A [`Tokenizer`] is built from a [`VocabSpec`], the plain description that a file reader fills in; a [`ChatTemplate`] turns
 //! messages into a prompt by the model's own Jinja, and [`Tokenizer::encode_prompt`] reads that prompt such that control
@@ -43,6 +43,7 @@ mod special;
 mod spm;
 mod stream;
 mod tokenizer;
+pub mod tools;
 mod vocab;
 mod wordpiece;
 
