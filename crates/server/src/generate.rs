@@ -1,0 +1,238 @@
+//! From a job to a stream of events: what every API shares.
+//!
+//! A job names a model; the manager lends it; the prompt is made and checked on a blocking thread, where the service also
+//! takes it in, so that whatever is wrong with a request is an error before its answer begins. Events then come through
+//! a bounded channel that the service never waits for: a reader that falls too far behind is cut off. Dropping the stream
+//! cancels the request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use whit_engine::{
+    CancelToken, Event, FinishReason, Item, Model, Overflow, Prompt, Request, SamplerConfig,
+};
+
+use whit_sample::Grammar;
+
+use crate::config::{KeepAlive, OverflowPolicy};
+use crate::error::ApiError;
+use crate::manager::Lease;
+use crate::prompt::{self, Dropped, Input};
+use crate::state::{AppState, Stopping};
+
+/// Events that a reader may be behind.
+const BACKLOG: usize = 4096;
+/// An answer that is shifted on and on ends after this many contexts, as with Ollama.
+const ENDLESS: usize = 10;
+
+/// What an API turns its request into.
+pub(crate) struct Job {
+    /// As the client names it.
+    pub(crate) model: String,
+    pub(crate) input: Input,
+    pub(crate) sampling: SamplerConfig,
+    pub(crate) stop: Vec<String>,
+    /// `None`: until the model ends, or the context is full.
+    pub(crate) max_tokens: Option<usize>,
+    /// `None`: as the server is set.
+    pub(crate) overflow: Option<OverflowPolicy>,
+    /// Tokens at the beginning that [`OverflowPolicy::Shift`] keeps. `None`: the system message.
+    pub(crate) n_keep: Option<usize>,
+    /// `None`: as the server is set.
+    pub(crate) keep_alive: Option<KeepAlive>,
+    pub(crate) ignore_eos: bool,
+    /// What the answer must be.
+    pub(crate) grammar: Option<Grammar>,
+    /// Tokens of context, at most the server's. `None`: the server's.
+    pub(crate) n_ctx: Option<usize>,
+}
+
+impl Job {
+    /// A job with default settings.
+    pub(crate) fn new(model: impl Into<String>, input: Input) -> Job {
+        Job {
+            model: model.into(),
+            input,
+            sampling: SamplerConfig::default(),
+            stop: Vec::new(),
+            max_tokens: None,
+            overflow: None,
+            n_keep: None,
+            keep_alive: None,
+            ignore_eos: false,
+            grammar: None,
+            n_ctx: None,
+        }
+    }
+}
+
+/// The events of a job. The last one is [`Event::Done`] or an error; dropping it before cancels.
+pub(crate) struct Stream {
+    events: mpsc::Receiver<Item>,
+    stopping: watch::Receiver<Stopping>,
+    cancel: CancelOnDrop,
+    state: AppState,
+    lease: Lease,
+    began: Instant,
+    /// Whether the first token is still to come.
+    fresh: bool,
+    ended: bool,
+    /// The prompt as the model reads it.
+    pub(crate) prompt: Vec<u32>,
+    /// What was left out of the prompt, or dropped since.
+    pub(crate) dropped: Dropped,
+    /// How long it took until the model was there.
+    pub(crate) load: Duration,
+}
+
+/// Makes sure of what the model needs, and begins to generate.
+pub(crate) async fn start(state: &AppState, job: Job) -> Result<Stream, ApiError> {
+    let began = Instant::now();
+    let entry = state.library.find(&job.model)?;
+    let lease = state.manager.lease(&entry, job.keep_alive).await?;
+    let load = began.elapsed();
+    let cancel = CancelOnDrop { token: CancelToken::new(), slow: Arc::default(), ended: false };
+    let (sender, events) = mpsc::channel(BACKLOG);
+    let overflow = job.overflow.unwrap_or(state.config.overflow);
+    let (service, token, slow) = (lease.service.clone(), cancel.token.clone(), cancel.slow.clone());
+    let submit = move || {
+        let input = match &entry.recipe {
+            Some(recipe) => recipe.apply(job.input),
+            None => job.input,
+        };
+        let n_ctx = job.n_ctx.unwrap_or(usize::MAX).clamp(1, service.n_ctx());
+        let prepared = prompt::prepare(service.model(), input, n_ctx, overflow, job.max_tokens)?;
+        let is_endless = job.max_tokens.is_none() && overflow == OverflowPolicy::Shift;
+        let request = Request {
+            sampling: job.sampling,
+            stop: job.stop,
+            max_tokens: if is_endless { Some(ENDLESS * n_ctx) } else { job.max_tokens },
+            ctx: Some(n_ctx),
+            grammar: job.grammar,
+            overflow: if overflow == OverflowPolicy::Shift { Overflow::Shift } else { Overflow::Error },
+            n_keep: job.n_keep.or(prepared.n_keep),
+            ignore_eos: job.ignore_eos,
+            cancel: Some(token),
+            ..Request::new(Prompt::Tokens(prepared.tokens.clone()))
+        };
+        let sink = move |item: Item| match sender.try_send(item) {
+            Ok(()) => true,
+            Err(error) => {
+                slow.store(matches!(error, mpsc::error::TrySendError::Full(_)), Ordering::Relaxed);
+                false
+            }
+        };
+        service.submit(request, Box::new(sink))?;
+        Ok::<_, ApiError>(prepared)
+    };
+    let prepared = tokio::task::spawn_blocking(submit).await.map_err(|error| ApiError::internal(&error))??;
+    Ok(Stream {
+        events,
+        stopping: state.stopping.subscribe(),
+        cancel,
+        state: state.clone(),
+        lease,
+        began,
+        fresh: true,
+        ended: false,
+        prompt: prepared.tokens,
+        dropped: prepared.dropped,
+        load,
+    })
+}
+
+impl Stream {
+    /// The next event; `None` after the last.
+    pub(crate) async fn next(&mut self) -> Option<Result<Event, ApiError>> {
+        if self.ended {
+            return None;
+        }
+        let item = tokio::select! {
+            biased;
+            item = self.events.recv() => item,
+            _ = self.stopping.wait_for(|stopping| *stopping == Stopping::Now) => {
+                self.ended = true;
+                return Some(Err(ApiError::ShuttingDown));
+            }
+        };
+        let event = match item {
+            Some(Ok(event)) => event,
+            Some(Err(error)) => {
+                self.end();
+                return Some(Err(error.into()));
+            }
+            None => {
+                self.ended = true;
+                let slow = self.cancel.slow.load(Ordering::Relaxed);
+                return Some(Err(if slow { ApiError::SlowReader } else { ApiError::ShuttingDown }));
+            }
+        };
+        match &event {
+            Event::Token { .. } if self.fresh => {
+                self.fresh = false;
+                self.state.metrics.first_token(self.began.elapsed());
+            }
+            Event::Token { .. } => {}
+            Event::Shifted { n_dropped, .. } => self.dropped.tokens += n_dropped,
+            Event::Done(done) => {
+                self.end();
+                self.state.metrics.answer(&done.usage);
+                if done.reason == FinishReason::Cancelled {
+                    return Some(Err(ApiError::ShuttingDown));
+                }
+            }
+        }
+        Some(Ok(event))
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.cancel.ended = true;
+    }
+
+    /// The model that answers.
+    pub(crate) fn model(&self) -> &Model {
+        self.lease.service.model()
+    }
+
+    /// Since the request came.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// The bytes of a token, for log-probabilities.
+    pub(crate) fn token_bytes(&self, id: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if let Ok(tokenizer) = self.model().tokenizer() {
+            // An id of the engine's own is in the vocabulary.
+            let _ = tokenizer.token_bytes(id, &mut bytes);
+        }
+        bytes
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if !self.cancel.ended {
+            self.state.metrics.cancelled();
+        }
+    }
+}
+
+/// Cancels also a request whose handler went away while it was being taken in.
+struct CancelOnDrop {
+    token: CancelToken,
+    /// The reader fell behind.
+    slow: Arc<AtomicBool>,
+    ended: bool,
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.token.cancel();
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The API of Ollama.
+
+use axum::Router;
+
+use crate::state::AppState;
+
+pub(crate) fn router() -> Router<AppState> {
+    Router::new()
+}

@@ -1,0 +1,104 @@
+//! Whit's own endpoints: tokens, health, metrics.
+
+use axum::Json;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::json;
+use whit_engine::{EncodeOptions, Model};
+
+use crate::body;
+use crate::error::ApiError;
+use crate::state::{AppState, Stopping};
+
+pub(crate) fn router() -> Router<AppState> {
+    Router::new()
+        .route("/api/tokenize", post(tokenize))
+        .route("/api/detokenize", post(detokenize))
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+}
+
+#[derive(Deserialize)]
+struct TokenizeRequest {
+    model: String,
+    #[serde(alias = "content", alias = "prompt")]
+    text: String,
+    /// Tokens that open or close a text.
+    #[serde(default)]
+    add_special: bool,
+    /// Read control tokens that are spelled out as what they are.
+    #[serde(default)]
+    parse_special: bool,
+}
+
+async fn tokenize(State(state): State<AppState>, body: Bytes) -> Response {
+    let work = async {
+        let request: TokenizeRequest = body::parse(&body)?;
+        let model = model(&state, &request.model).await?;
+        let options =
+            EncodeOptions { add_special: request.add_special, parse_special: request.parse_special };
+        let encode = move || Ok(model.tokenizer()?.encode(&request.text, options)?);
+        let tokens: Vec<u32> = blocking(encode).await?;
+        Ok::<_, ApiError>(Json(json!({"tokens": tokens})))
+    };
+    work.await.map_err(|error| error.ollama()).into_response()
+}
+
+#[derive(Deserialize)]
+struct DetokenizeRequest {
+    model: String,
+    tokens: Vec<u32>,
+}
+
+async fn detokenize(State(state): State<AppState>, body: Bytes) -> Response {
+    let work = async {
+        let request: DetokenizeRequest = body::parse(&body)?;
+        let model = model(&state, &request.model).await?;
+        let decode = move || {
+            let tokenizer = model.tokenizer()?;
+            let mut bytes = Vec::new();
+            for id in request.tokens {
+                tokenizer.token_bytes(id, &mut bytes)?;
+            }
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let text = blocking(decode).await?;
+        Ok::<_, ApiError>(Json(json!({"text": text, "content": text})))
+    };
+    work.await.map_err(|error| error.ollama()).into_response()
+}
+
+/// The model, loaded or only opened: its tokenizer needs no weights.
+async fn model(state: &AppState, name: &str) -> Result<Model, ApiError> {
+    let entry = state.library.find(name)?;
+    let loaded = state.manager.loaded().into_iter().find(|loaded| loaded.entry.path == entry.path);
+    match loaded {
+        Some(loaded) => Ok(loaded.service.model().clone()),
+        None => blocking(move || Ok(Model::open(entry.path)?)).await,
+    }
+}
+
+/// Work that would hold up other requests.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| ApiError::internal(&error))?
+}
+
+async fn ready(State(state): State<AppState>) -> Response {
+    match *state.stopping.borrow() {
+        Stopping::No => "ready".into_response(),
+        _ => ApiError::ShuttingDown.ollama(),
+    }
+}
+
+async fn metrics(State(state): State<AppState>) -> Response {
+    let text = state.metrics.render(&state.manager.loaded());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}

@@ -1,0 +1,50 @@
+//! What every handler shares.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::config::ServerConfig;
+use crate::library::Library;
+use crate::manager::Manager;
+use crate::metrics::Metrics;
+
+/// Shared by all requests; cloning is cheap.
+#[derive(Clone)]
+pub(crate) struct AppState(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) config: ServerConfig,
+    pub(crate) library: Library,
+    pub(crate) manager: Manager,
+    pub(crate) metrics: Metrics,
+    /// How far the server is on its way down.
+    pub(crate) stopping: watch::Sender<Stopping>,
+}
+
+/// Stages of the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stopping {
+    No,
+    /// No new connections; running answers finish.
+    Draining,
+    /// Running answers are cut off, with a word.
+    Now,
+}
+
+impl AppState {
+    pub(crate) fn new(config: ServerConfig, library: Library) -> AppState {
+        let manager = Manager::new(&config);
+        let (stopping, _) = watch::channel(Stopping::No);
+        AppState(Arc::new(Inner { config, library, manager, metrics: Metrics::default(), stopping }))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
