@@ -202,6 +202,18 @@ impl Stream {
         self.began.elapsed()
     }
 
+    /// Whether a token is one that ends an answer.
+    pub(crate) fn ends_answer(&self, id: u32) -> bool {
+        self.model().tokenizer().is_ok_and(|tokenizer| tokenizer.is_end_of_generation(id))
+    }
+
+    /// The last few tokens of the prompt as text: whether the template has opened thoughts.
+    pub(crate) fn prompt_end(&self) -> String {
+        let from = self.prompt.len().saturating_sub(8);
+        let bytes: Vec<u8> = self.prompt[from..].iter().flat_map(|&id| self.token_bytes(id)).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// The bytes of a token, for log-probabilities.
     pub(crate) fn token_bytes(&self, id: u32) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -22,9 +22,9 @@ use crate::state::AppState;
 /// A client must have sent its body by then.
 const BODY_TIME: Duration = Duration::from_secs(120);
 /// Open without a key: what a load balancer asks, and the page that asks for the key.
-const OPEN: [&str; 4] = ["/", "/healthz", "/readyz", "/api/version"];
-/// Paths below which the page's own files lie.
-const OPEN_BELOW: [&str; 2] = ["/assets/", "/favicon"];
+const OPEN: [&str; 6] = ["/", "/models", "/status", "/healthz", "/readyz", "/api/version"];
+/// Paths below which the page and its files lie.
+const OPEN_BELOW: [&str; 2] = ["/assets/", "/c/"];
 /// What changes the models, by method and path.
 const ADMIN: [&str; 5] = ["/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete"];
 const ADMIN_BELOW: &str = "/api/blobs/";

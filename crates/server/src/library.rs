@@ -107,10 +107,11 @@ impl Library {
         let recipes = match fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text).unwrap_or_else(|error| {
                 tracing::error!(path = %path.display(), %error, "recipes cannot be read; they are left out");
-                BTreeMap::new()
+                BTreeMap::<String, Recipe>::new()
             }),
             Err(_) => BTreeMap::new(),
         };
+        let recipes = recipes.into_iter().map(|(name, recipe)| (name, Arc::new(recipe))).collect();
         Ok(Library { store, files, recipes: Mutex::new(recipes), facts: Mutex::default() })
     }
 

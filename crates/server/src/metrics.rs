@@ -70,7 +70,7 @@ impl Metrics {
     /// Everything, as Prometheus reads it.
     pub(crate) fn render(&self, loaded: &[Loaded]) -> String {
         let mut out = String::new();
-        let mut head = |out: &mut String, name: &str, kind: &str, help: &str| {
+        let head = |out: &mut String, name: &str, kind: &str, help: &str| {
             // Writing to a string cannot fail.
             let _ = writeln!(out, "# HELP whit_{name} {help}\n# TYPE whit_{name} {kind}");
         };

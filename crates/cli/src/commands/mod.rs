@@ -7,6 +7,7 @@ mod perplexity;
 mod pull;
 mod rm;
 pub(crate) mod run;
+mod serve;
 pub(crate) mod show;
 mod tokenize;
 
@@ -19,6 +20,7 @@ use crate::Global;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     Run(run::Arguments),
+    Serve(serve::Arguments),
     Pull(pull::Arguments),
     List(list::Arguments),
     Show(show::Arguments),
@@ -33,6 +35,7 @@ pub(crate) enum Command {
 pub(crate) fn dispatch(command: Command, global: &Global, start: Instant) -> Result<()> {
     match command {
         Command::Run(arguments) => run::run(&arguments, global, start),
+        Command::Serve(arguments) => serve::run(&arguments, global),
         Command::Pull(arguments) => pull::run(&arguments, global),
         Command::List(arguments) => list::run(&arguments, global),
         Command::Show(arguments) => show::run(&arguments, global),

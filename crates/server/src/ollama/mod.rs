@@ -1,9 +1,47 @@
-//! The API of Ollama.
+//! The API of Ollama: shapes, defaults, error texts and statuses as its clients know them. Facts are those of its source
+//! of August 2026 (0.32). Left out: pushing to a registry, image input, its cloud; each says so.
 
-use axum::Router;
+mod answer;
+mod ask;
+mod create;
+mod manage;
+mod options;
+mod pull;
+mod show;
 
+use axum::response::Response;
+use axum::routing::{delete, get, head, post};
+use axum::{Json, Router};
+use serde_json::json;
+
+use crate::error::ApiError;
 use crate::state::AppState;
+
+/// A plain version as clients compare it: what of Ollama this is like, not our own.
+const VERSION: &str = "0.32.0";
 
 pub(crate) fn router() -> Router<AppState> {
     Router::new()
+        .route("/api/version", get(|| async { Json(json!({"version": VERSION, "whit": env!("CARGO_PKG_VERSION")})) }))
+        .route("/api/generate", post(ask::generate))
+        .route("/api/chat", post(ask::chat))
+        .route("/api/tags", get(manage::tags))
+        .route("/api/ps", get(manage::ps))
+        .route("/api/show", post(show::show))
+        .route("/api/copy", post(manage::copy))
+        .route("/api/delete", delete(manage::delete))
+        .route("/api/pull", post(pull::pull))
+        .route("/api/push", post(push))
+        .route("/api/create", post(create::create))
+        .route("/api/blobs/{digest}", head(create::probe).post(create::upload))
+        .route("/api/embed", post(embed))
+        .route("/api/embeddings", post(embed))
+}
+
+async fn push() -> Response {
+    ApiError::NotSupported("this server does not push models to registries".to_owned()).ollama()
+}
+
+async fn embed() -> Response {
+    ApiError::NotSupported("this server cannot make embeddings yet".to_owned()).ollama()
 }

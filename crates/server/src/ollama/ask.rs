@@ -1,0 +1,311 @@
+//! `/api/generate` and `/api/chat`.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use whit_engine::Message;
+use whit_sample::Grammar;
+use whit_text::tools::{ThinkSplitter, ThinkTags, ToolFormat, ToolParser};
+
+use super::answer::{Answer, Shape};
+use super::options::Options;
+use crate::config::{KeepAlive, OverflowPolicy};
+use crate::error::ApiError;
+use crate::generate::{self, Job};
+use crate::library::{Entry, Facts};
+use crate::own::blocking;
+use crate::prompt::{Chat, Input};
+use crate::state::AppState;
+use crate::{body, clock};
+
+/// What both endpoints take.
+#[derive(Deserialize)]
+struct Common {
+    #[serde(default)]
+    model: String,
+    stream: Option<bool>,
+    format: Option<Value>,
+    keep_alive: Option<Value>,
+    options: Option<Map<String, Value>>,
+    think: Option<Value>,
+    logprobs: Option<bool>,
+    top_logprobs: Option<i64>,
+    truncate: Option<bool>,
+    shift: Option<bool>,
+    overflow: Option<OverflowPolicy>,
+}
+
+#[derive(Deserialize)]
+struct GenerateRequest {
+    #[serde(flatten)]
+    common: Common,
+    prompt: Option<String>,
+    suffix: Option<String>,
+    system: Option<String>,
+    template: Option<String>,
+    context: Option<Vec<u32>>,
+    raw: Option<bool>,
+    images: Option<Vec<Value>>,
+}
+
+#[derive(Deserialize)]
+struct ChatRequest {
+    #[serde(flatten)]
+    common: Common,
+    messages: Option<Vec<WireMessage>>,
+    tools: Option<Vec<Value>>,
+}
+
+#[derive(Deserialize)]
+struct WireMessage {
+    #[serde(default)]
+    role: String,
+    content: Option<String>,
+    thinking: Option<String>,
+    images: Option<Vec<Value>>,
+    tool_calls: Option<Vec<Value>>,
+    tool_name: Option<String>,
+    tool_call_id: Option<String>,
+}
+
+impl WireMessage {
+    /// As templates know it.
+    fn read(self, model: &str) -> Result<Message, ApiError> {
+        if self.role.is_empty() {
+            return Err(ApiError::BadRequest("a message needs a role: system, user, assistant or tool".to_owned()));
+        }
+        no_images(self.images, model)?;
+        let mut message = Message::new(self.role, self.content.unwrap_or_default());
+        let mut set = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                message.extra.insert(name.to_owned(), value);
+            }
+        };
+        set("reasoning_content", self.thinking.map(Value::from));
+        set("name", self.tool_name.map(Value::from));
+        set("tool_call_id", self.tool_call_id.map(Value::from));
+        let calls = self.tool_calls.filter(|calls| !calls.is_empty()).map(|mut calls| {
+            for call in calls.iter_mut().filter_map(Value::as_object_mut) {
+                call.entry("type").or_insert_with(|| "function".into());
+            }
+            Value::from(calls)
+        });
+        set("tool_calls", calls);
+        Ok(message)
+    }
+}
+
+pub(super) async fn generate(State(state): State<AppState>, body: Bytes) -> Response {
+    generate_inner(state, body).await.unwrap_or_else(|error| error.ollama())
+}
+
+async fn generate_inner(state: AppState, body: Bytes) -> Result<Response, ApiError> {
+    let request: GenerateRequest = body::parse(&body)?;
+    let entry = state.library.find(&request.common.model)?;
+    no_images(request.images, &entry.name)?;
+    let prompt = request.prompt.unwrap_or_default();
+    let suffix = request.suffix.unwrap_or_default();
+    if prompt.is_empty() && suffix.is_empty() {
+        return load(&state, &entry, &request.common, Shape::Generate).await;
+    }
+    let (system, template) = (present(request.system), present(request.template));
+    let context = request.context.unwrap_or_default();
+    let input = if request.raw == Some(true) {
+        if system.is_some() || template.is_some() || !context.is_empty() {
+            return Err(ApiError::BadRequest("raw mode does not support template, system, or context".to_owned()));
+        }
+        Input::Raw(prompt)
+    } else if !suffix.is_empty() {
+        let facts = facts(&state, &entry).await?;
+        if !facts.can("insert") {
+            let text = format!("registry model \"{}\" does not support insert", entry.name);
+            return Err(ApiError::BadRequest(text));
+        }
+        Input::Infill { prefix: prompt, suffix }
+    } else {
+        let mut messages: Vec<Message> = system.map(Message::system).into_iter().collect();
+        messages.push(Message::user(prompt));
+        Input::Chat(Chat { messages, template: jinja(template)?, before: context, ..Chat::default() })
+    };
+    answer(state, entry, request.common, input, Shape::Generate).await
+}
+
+pub(super) async fn chat(State(state): State<AppState>, body: Bytes) -> Response {
+    chat_inner(state, body).await.unwrap_or_else(|error| error.ollama())
+}
+
+async fn chat_inner(state: AppState, body: Bytes) -> Result<Response, ApiError> {
+    let request: ChatRequest = body::parse(&body)?;
+    let entry = state.library.find(&request.common.model)?;
+    let messages = request.messages.unwrap_or_default();
+    if messages.is_empty() {
+        return load(&state, &entry, &request.common, Shape::Chat).await;
+    }
+    let messages =
+        messages.into_iter().map(|message| message.read(&entry.name)).collect::<Result<Vec<_>, _>>()?;
+    let tools = request.tools.unwrap_or_default();
+    if !tools.is_empty() && !facts(&state, &entry).await?.can("tools") {
+        return Err(ApiError::BadRequest(format!("{} does not support tools", entry.name)));
+    }
+    let input = Input::Chat(Chat { messages, tools, ..Chat::default() });
+    answer(state, entry, request.common, input, Shape::Chat).await
+}
+
+/// Begins an answer.
+async fn answer(
+    state: AppState,
+    entry: Entry,
+    mut common: Common,
+    mut input: Input,
+    shape: Shape,
+) -> Result<Response, ApiError> {
+    let empty = Map::new();
+    let recipe = entry.recipe.as_ref().map_or(&empty, |recipe| &recipe.parameters);
+    let mut options =
+        Options::read(&[recipe, common.options.as_ref().unwrap_or(&empty)], state.config.strict)?;
+    let wants_logprobs = common.logprobs == Some(true);
+    let top = common.top_logprobs.unwrap_or(0);
+    if !(0..=20).contains(&top) {
+        return Err(ApiError::BadRequest("top_logprobs must be between 0 and 20".to_owned()));
+    }
+    options.sampling.logprobs = wants_logprobs.then_some(top as usize);
+
+    let facts = facts(&state, &entry).await?;
+    let think = thinking(&common.think, &facts, &entry.name)?;
+    let tags = match (&input, think) {
+        (Input::Chat(_), true) => facts.template.as_deref().and_then(ThinkTags::detect),
+        _ => None,
+    };
+    let mut tools = None;
+    if let Input::Chat(chat) = &mut input {
+        if facts.can("thinking") {
+            chat.variables.insert("enable_thinking".to_owned(), think.into());
+        }
+        if !chat.tools.is_empty() {
+            let format = ToolFormat::detect(facts.template.as_deref(), &facts.info.architecture);
+            tools = Some(ToolParser::new(format, &chat.tools).whole_calls());
+        }
+    }
+    let grammar = match common.format.take() {
+        None => None,
+        Some(format) => blocking(move || grammar(&format)).await?,
+    };
+    let grammar = match (grammar, &tags) {
+        (Some(grammar), Some(tags)) => Some(grammar.after(&tags.close)?),
+        (grammar, _) => grammar,
+    };
+    let job = Job {
+        sampling: options.sampling,
+        stop: options.stop,
+        max_tokens: options.max_tokens,
+        n_keep: options.n_keep,
+        n_ctx: options.n_ctx,
+        overflow: overflow(&common, options.overflow),
+        keep_alive: common.keep_alive.as_ref().map(KeepAlive::from_json).transpose()?,
+        grammar,
+        ..Job::new(&common.model, input)
+    };
+    let stream = generate::start(&state, job).await?;
+    let thoughts = tags.map(|tags| {
+        let opened = tags.opened_by(&stream.prompt_end());
+        ThinkSplitter::new(tags, opened)
+    });
+    let answer = Answer {
+        shape,
+        model: common.model,
+        stream,
+        thoughts,
+        tools,
+        wants_logprobs,
+        ids: Vec::new(),
+        call: None,
+        n_calls: 0,
+    };
+    Ok(answer.respond(common.stream.unwrap_or(true)).await)
+}
+
+/// What to do when the context is full: our own field says it outright; of Ollama's two, each can only forbid.
+fn overflow(common: &Common, option: Option<OverflowPolicy>) -> Option<OverflowPolicy> {
+    let forbidden = common.truncate == Some(false) || common.shift == Some(false);
+    common.overflow.or(option).or(forbidden.then_some(OverflowPolicy::Error))
+}
+
+/// Whether the model shall think.
+fn thinking(think: &Option<Value>, facts: &Facts, name: &str) -> Result<bool, ApiError> {
+    let wanted = match think {
+        None | Some(Value::Null) => return Ok(facts.can("thinking")),
+        Some(Value::Bool(wanted)) => *wanted,
+        Some(Value::String(level)) if ["low", "medium", "high", "max"].contains(&level.as_str()) => true,
+        Some(Value::String(level)) if level == "none" => false,
+        Some(other) => {
+            let text = format!("invalid think value: {other} (must be \"high\", \"medium\", \"low\", true, or false)");
+            return Err(ApiError::BadRequest(text));
+        }
+    };
+    if wanted && !facts.can("thinking") {
+        return Err(ApiError::BadRequest(format!("\"{name}\" does not support thinking")));
+    }
+    Ok(wanted)
+}
+
+/// `format`: `"json"`, a schema, or nothing.
+fn grammar(format: &Value) -> Result<Option<Grammar>, ApiError> {
+    match format {
+        Value::Null => Ok(None),
+        Value::String(text) if text.is_empty() => Ok(None),
+        Value::String(text) if text == "json" => Ok(Some(Grammar::json()?)),
+        Value::Object(_) => Ok(Some(Grammar::json_schema(format)?)),
+        other => Err(ApiError::BadRequest(format!(
+            "invalid format: {other}; expected \"json\" or a valid JSON Schema object"
+        ))),
+    }
+}
+
+/// An empty prompt: loads the model, or with `keep_alive` 0 drops it.
+async fn load(state: &AppState, entry: &Entry, common: &Common, shape: Shape) -> Result<Response, ApiError> {
+    let keep_alive = common.keep_alive.as_ref().map(KeepAlive::from_json).transpose()?;
+    let reason = if keep_alive == Some(KeepAlive::For(std::time::Duration::ZERO)) {
+        state.manager.unload(entry);
+        "unload"
+    } else {
+        drop(state.manager.lease(entry, keep_alive).await?);
+        "load"
+    };
+    let text = match shape {
+        Shape::Generate => ("response", json!("")),
+        Shape::Chat => ("message", json!({"role": "assistant", "content": ""})),
+    };
+    let (model, now) = (&common.model, clock::now());
+    Ok(Json(json!({"model": model, "created_at": now, text.0: text.1, "done": true, "done_reason": reason}))
+        .into_response())
+}
+
+async fn facts(state: &AppState, entry: &Entry) -> Result<std::sync::Arc<Facts>, ApiError> {
+    let (state, entry) = (state.clone(), entry.clone());
+    blocking(move || state.library.facts(&entry)).await
+}
+
+fn no_images(images: Option<Vec<Value>>, model: &str) -> Result<(), ApiError> {
+    match images {
+        Some(images) if !images.is_empty() => {
+            Err(ApiError::BadRequest(format!("\"{model}\" does not support image input")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn present(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// A template of the request's own.
+pub(super) fn jinja(template: Option<String>) -> Result<Option<String>, ApiError> {
+    if template.as_ref().is_some_and(|text| text.contains("{{ .") || text.contains("{{.") || text.contains("{{- .")) {
+        let text = "this template is written for Go; templates here are Jinja, as model files hold them";
+        return Err(ApiError::BadRequest(text.to_owned()));
+    }
+    Ok(template)
+}
