@@ -1,9 +1,9 @@
 //! The engine: a loaded model, the sequences that run on it, and the step that moves all of them on.
 //!
 //! Each step packs the next token of every sequence that generates, and as much of the waiting prompts as fits beside
-//! them, into one batch; runs it; and chooses a token for each sequence whose turn it is. Nothing here runs in the
-//! background: a caller steps, alone ([`Engine::generate`]) or in a loop of its own ([`Engine::submit`],
-//! [`Engine::step`]).
+//! them, into one batch (see `schedule`); runs it; and chooses a token for each sequence whose turn it is. Nothing here
+//! runs in the background: a caller steps, alone ([`Engine::generate`]) or in a loop of its own ([`Engine::submit`],
+//! [`Engine::step`]), or leaves it to a [`Service`](crate::Service).
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -14,36 +14,35 @@ use whit_base::reference::ReferenceBackend;
 use whit_cpu::{CpuBackend, CpuConfig};
 
 use crate::cache::KvCache;
+use crate::intake::Intake;
 use crate::memory::Sizing;
+use crate::pace::Pace;
 use crate::runner::{Piece, Runner};
 use crate::sequence::{Live, Sequence};
 use crate::{
-    BackendChoice, EngineError, EngineOptions, Event, FinishReason, MemoryEstimate, Model, Overflow,
-    Prepared, Request,
+    BackendChoice, EngineError, EngineOptions, EngineStats, Event, FinishReason, MemoryEstimate, Model,
+    Request, RequestId,
 };
-
-/// Names a request among those of its engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RequestId(u64);
 
 /// What happened to a request: the last item is [`Event::Done`] or an error.
 pub type Item = Result<Event, EngineError>;
 
 /// A model, ready to generate.
 pub struct Engine {
-    model: Model,
+    pub(crate) intake: Intake,
     pub(crate) runner: Runner,
     pub(crate) cache: KvCache,
-    n_ctx: usize,
-    n_vocab: usize,
-    max_sequences: usize,
+    pub(crate) max_sequences: usize,
     description: String,
     estimate: MemoryEstimate,
     load_time: Duration,
-    next_id: u64,
-    waiting: VecDeque<Sequence>,
+    /// Longest waiting first.
+    pub(crate) waiting: VecDeque<Sequence>,
+    /// First admitted first.
     pub(crate) live: Vec<Live>,
-    /// What the current step runs; kept for its memory.
+    pub(crate) pace: Pace,
+    pub(crate) stats: EngineStats,
+    /// What the current step runs, `(live sequence, tokens)`; kept for its memory.
     pieces: Vec<(usize, usize)>,
     /// Events that a step could not hand to the one who made it.
     outbox: VecDeque<(RequestId, Item)>,
@@ -110,21 +109,20 @@ impl Engine {
         let engine = Engine {
             runner: Runner::new(executor, n_vocab, limits.max_rows, limits.max_outputs),
             cache: KvCache::new(windows.into_iter().zip(limits.n_pages)),
-            n_ctx,
-            n_vocab,
+            intake: Intake::new(model, n_ctx, n_vocab),
             max_sequences: options.max_sequences,
             description: backend.describe(),
             estimate: sizing.memory,
             load_time: start.elapsed(),
-            next_id: 0,
             waiting: VecDeque::new(),
             live: Vec::with_capacity(options.max_sequences),
+            pace: Pace::new(options.prompt_rows, limits.max_rows),
+            stats: EngineStats::default(),
             pieces: Vec::new(),
             outbox: VecDeque::new(),
-            model,
         };
         tracing::debug!(
-            path = %engine.model.path().display(),
+            path = %engine.model().path().display(),
             backend = engine.description,
             n_ctx,
             max_rows = limits.max_rows,
@@ -136,17 +134,17 @@ impl Engine {
 
     /// The model.
     pub fn model(&self) -> &Model {
-        &self.model
+        &self.intake.model
     }
 
     /// Tokens of context per sequence.
     pub fn n_ctx(&self) -> usize {
-        self.n_ctx
+        self.intake.n_ctx
     }
 
     /// Tokens in the vocabulary: the length of a row of logits.
     pub fn n_vocab(&self) -> usize {
-        self.n_vocab
+        self.intake.n_vocab
     }
 
     /// Sequences that run at the same time.
@@ -189,58 +187,51 @@ impl Engine {
         self.cache.clear();
     }
 
+    /// What it has done so far, and what it is doing.
+    pub fn stats(&self) -> EngineStats {
+        let (free_pages, total_pages) = self.cache.n_pages();
+        EngineStats {
+            waiting: self.waiting.len(),
+            running: self.live.len(),
+            free_pages,
+            total_pages,
+            ..self.stats
+        }
+    }
+
     /// Puts a request in line. It moves on with each [`step`](Self::step).
     ///
     /// # Errors
     /// A prompt that cannot be tokenized, is empty or too long, and settings out of range.
     pub fn submit(&mut self, request: Request) -> Result<RequestId, EngineError> {
-        let prepared = self.model.prepare(&request.prompt)?;
-        self.submit_prepared(request, prepared)
-    }
-
-    pub(crate) fn submit_prepared(
-        &mut self,
-        mut request: Request,
-        prepared: Prepared,
-    ) -> Result<RequestId, EngineError> {
-        if request.overflow == Overflow::Shift && request.n_keep.is_none() {
-            let n_system = self.model.n_system_tokens(&request.prompt, &prepared)?;
-            request.n_keep = Some(n_system).filter(|&n| n > 0);
-        }
-        let tokens = prepared.tokens;
-        self.check_tokens(&tokens)?;
-        if tokens.is_empty() {
-            return Err(EngineError::EmptyPrompt);
-        }
-        if tokens.len() > self.n_ctx && request.overflow == Overflow::Error {
-            return Err(self.too_long(tokens.len()));
-        }
-        let id = RequestId(self.next_id);
-        self.next_id += 1;
-        let bos = self.model.tokenizer()?.special_ids().bos;
-        self.waiting.push_back(Sequence::new(id, request, tokens, self.n_vocab, bos)?);
+        let (sequence, _) = self.intake.accept(request)?;
+        let id = sequence.id;
+        self.enqueue(sequence);
         Ok(id)
     }
 
-    pub(crate) fn too_long(&self, n_tokens: usize) -> EngineError {
-        EngineError::PromptTooLong { n_tokens, n_ctx: self.n_ctx, n_ctx_train: self.model.info().n_ctx_train }
-    }
-
-    pub(crate) fn check_tokens(&self, tokens: &[u32]) -> Result<(), EngineError> {
-        match tokens.iter().find(|&&id| id as usize >= self.n_vocab) {
-            Some(&id) => Err(EngineError::TokenOutOfRange { id, n_vocab: self.n_vocab }),
-            None => Ok(()),
-        }
+    pub(crate) fn enqueue(&mut self, sequence: Sequence) {
+        self.waiting.push_back(sequence);
     }
 
     /// Ends a request without a word: no further event comes for it. To end it with [`FinishReason::Cancelled`], give it
     /// a [`CancelToken`](crate::CancelToken).
     pub fn remove(&mut self, id: RequestId) {
-        self.waiting.retain(|sequence| sequence.id != id);
         self.outbox.retain(|(owner, _)| *owner != id);
-        if let Some(index) = self.live.iter().position(|live| live.sequence.id == id) {
-            self.retire(index);
+        self.take_out(id);
+    }
+
+    /// Ends a request; gives its last event.
+    pub(crate) fn cancel(&mut self, id: RequestId) -> Option<Event> {
+        self.take_out(id).map(|sequence| sequence.done(FinishReason::Cancelled))
+    }
+
+    fn take_out(&mut self, id: RequestId) -> Option<Sequence> {
+        if let Some(index) = self.waiting.iter().position(|sequence| sequence.id == id) {
+            return self.waiting.remove(index);
         }
+        let index = self.live.iter().position(|live| live.sequence.id == id)?;
+        Some(self.retire(index))
     }
 
     /// Keeps an event for the next step: its receiver is not the one who steps now.
@@ -258,11 +249,24 @@ impl Engine {
         }
         self.drop_cancelled(sink);
         self.admit(sink);
+        self.begin();
         let mut pieces = std::mem::take(&mut self.pieces);
         self.pack(&mut pieces, sink);
+        let n_rows: usize = pieces.iter().map(|piece| piece.1).sum();
+        let n_generating = self.live.iter().filter(|live| live.is_generating()).count();
+        let start = Instant::now();
         let result = self.run(&pieces);
         match result {
-            Ok(()) => self.advance(&pieces, sink),
+            Ok(()) => {
+                self.advance(&pieces, sink);
+                if n_rows > 0 {
+                    let time = start.elapsed();
+                    self.pace.record(n_rows - n_generating.min(n_rows), n_generating, time);
+                    self.stats.steps += 1;
+                    self.stats.last_step = time;
+                    self.stats.step_time += time;
+                }
+            }
             Err(_) => {
                 while !self.live.is_empty() {
                     self.retire(0);
@@ -273,97 +277,17 @@ impl Engine {
         result
     }
 
-    /// Takes a sequence out; what it cached stays for others.
-    fn retire(&mut self, index: usize) -> Sequence {
-        let Live { sequence, cache } = self.live.remove(index);
-        self.cache.release(cache, &sequence.tokens);
-        sequence
-    }
-
-    fn drop_cancelled(&mut self, sink: &mut dyn FnMut(RequestId, Item)) {
-        self.waiting.retain(|sequence| {
-            let cancelled = sequence.is_cancelled();
-            if cancelled {
-                sink(sequence.id, Ok(sequence.done(FinishReason::Cancelled)));
-            }
-            !cancelled
-        });
-        for index in (0..self.live.len()).rev() {
-            if self.live[index].sequence.is_cancelled() {
-                let sequence = self.retire(index);
-                sink(sequence.id, Ok(sequence.done(FinishReason::Cancelled)));
-            }
-        }
-    }
-
-    /// Gives free places to those who wait, and shifts what has outgrown its context.
-    fn admit(&mut self, sink: &mut dyn FnMut(RequestId, Item)) {
-        for index in 0..self.live.len() {
-            if self.live[index].sequence.is_over(self.n_ctx) {
-                let Live { mut sequence, cache } = self.live.remove(index);
-                self.cache.release(cache, &sequence.tokens);
-                sink(sequence.id, Ok(sequence.shift(self.n_ctx)));
-                let live = self.place(sequence);
-                self.live.insert(index, live);
-            }
-        }
-        while self.live.len() < self.max_sequences
-            && let Some(mut sequence) = self.waiting.pop_front()
-        {
-            if sequence.is_over(self.n_ctx) {
-                sink(sequence.id, Ok(sequence.shift(self.n_ctx)));
-            }
-            let mut live = self.place(sequence);
-            live.sequence.start(live.cache.len());
-            self.live.push(live);
-        }
-    }
-
-    fn place(&mut self, sequence: Sequence) -> Live {
-        let runner = &mut self.runner;
-        let cache = self.cache.start(&sequence.tokens, |copy| runner.copy_page(copy));
-        Live { sequence, cache }
-    }
-
-    /// Chooses what runs in this step: `(live sequence, tokens)`, in the order of the live ones. Sequences that generate
-    /// come first, so that a long prompt does not hold up answers.
-    fn pack(&mut self, pieces: &mut Vec<(usize, usize)>, sink: &mut dyn FnMut(RequestId, Item)) {
-        let mut left = self.runner.max_rows();
-        pieces.clear();
-        pieces.resize(self.live.len(), (0, 0));
-        for generating in [true, false] {
-            for (index, live) in self.live.iter().enumerate() {
-                let n_pending = live.n_pending();
-                if (n_pending == 1) == generating {
-                    let n = n_pending.min(left);
-                    pieces[index] = (index, n);
-                    left -= n;
-                }
-            }
-        }
-        // From the back, so that the places before a sequence that must go stay what they are.
-        for index in (0..self.live.len()).rev() {
-            if self.cache.reserve(&mut self.live[index].cache, pieces[index].1).is_err() {
-                let sequence = self.retire(index);
-                pieces.remove(index);
-                pieces[index..].iter_mut().for_each(|piece| piece.0 -= 1);
-                sink(sequence.id, Err(EngineError::OutOfPages));
-            }
-        }
-        pieces.retain(|&(_, n)| n > 0);
-    }
-
     fn run(&mut self, pieces: &[(usize, usize)]) -> Result<(), EngineError> {
         let live = &self.live;
         self.runner.run(pieces.iter().map(|&(index, n)| {
-            let Live { sequence, cache } = &live[index];
+            let Live { sequence, cache, .. } = &live[index];
             let from = cache.len();
             // Logits are wanted of the last token alone.
             let outputs = if live[index].n_pending() == n { n - 1..n } else { 0..0 };
             Piece { tokens: &sequence.tokens[from..from + n], outputs, cache }
         }))?;
         for &(index, n) in pieces {
-            let Live { sequence, cache } = &mut self.live[index];
+            let Live { sequence, cache, .. } = &mut self.live[index];
             self.cache.commit(cache, &sequence.tokens, n);
         }
         Ok(())
@@ -371,7 +295,7 @@ impl Engine {
 
     /// Chooses a token for each sequence whose last one has run.
     fn advance(&mut self, pieces: &[(usize, usize)], sink: &mut dyn FnMut(RequestId, Item)) {
-        let tokenizer = match self.model.tokenizer() {
+        let tokenizer = match self.intake.model.tokenizer() {
             Ok(tokenizer) => tokenizer,
             Err(error) => unreachable!("loading built the tokenizer: {error}"),
         };
@@ -384,7 +308,8 @@ impl Engine {
             }
             let (logits, id) = (self.runner.logits(output), live.sequence.id);
             output += 1;
-            match live.sequence.advance(logits, tokenizer, self.n_ctx) {
+            self.stats.generated_tokens += 1;
+            match live.sequence.advance(logits, tokenizer) {
                 Ok((event, reason)) => {
                     sink(id, Ok(event));
                     if let Some(reason) = reason {
@@ -402,14 +327,21 @@ impl Engine {
             self.retire(index);
         }
     }
+
+    /// Takes a sequence out; what it cached stays for others.
+    pub(crate) fn retire(&mut self, index: usize) -> Sequence {
+        let Live { sequence, cache, .. } = self.live.remove(index);
+        self.cache.release(cache, &sequence.tokens);
+        sequence
+    }
 }
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine")
-            .field("model", &self.model.path())
+            .field("model", &self.model().path())
             .field("backend", &self.description)
-            .field("n_ctx", &self.n_ctx)
+            .field("n_ctx", &self.n_ctx())
             .field("live", &self.live.len())
             .field("waiting", &self.waiting.len())
             .finish_non_exhaustive()

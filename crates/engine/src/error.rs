@@ -78,6 +78,23 @@ pub enum EngineError {
         /// Sequences that the engine was made for.
         max_sequences: usize,
     },
+    /// Too many requests wait already.
+    #[error("{n_waiting} requests are waiting, and no more than {max_queue} may; try again in a while")]
+    QueueFull {
+        /// Requests that wait.
+        n_waiting: usize,
+        /// Requests that may.
+        max_queue: usize,
+    },
+    /// The service takes no more requests.
+    #[error("the model is being unloaded; ask again to load it anew")]
+    Stopped,
+    /// The backend failed, and with it all requests.
+    #[error("the model has stopped working and must be loaded again: {0}")]
+    Failed(String),
+    /// The system gave no thread.
+    #[error("no thread could be started for the model: {0}")]
+    Thread(std::io::Error),
     /// A setting that makes no sense.
     #[error("{setting} is {got}, but must be {expected}")]
     Setting {

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use whit_base::PAGE_TOKENS;
+
 use crate::cache::SequenceCache;
 use crate::runner::Piece;
 use crate::{Engine, EngineError};
@@ -56,20 +58,25 @@ impl Engine {
         sink: &mut dyn FnMut(usize, usize, &[f32]),
     ) -> Result<(), EngineError> {
         for input in inputs {
-            self.check_tokens(input.tokens)?;
+            self.intake.check_tokens(input.tokens)?;
             if input.tokens.len() > self.n_ctx() {
-                return Err(self.too_long(input.tokens.len()));
+                return Err(self.intake.too_long(input.tokens.len(), self.n_ctx()));
             }
         }
         let n_places = self.max_sequences() - self.live.len();
         if n_places == 0 {
             return Err(EngineError::Busy { max_sequences: self.max_sequences() });
         }
-        let mut coming = inputs.iter().enumerate();
+        let mut coming = inputs.iter().enumerate().peekable();
         let mut running: Vec<Running<'_>> = Vec::new();
         let result = loop {
+            let fits = |running: &[Running<'_>], next: &Evaluation<'_>| {
+                let inputs = running.iter().map(|one| one.input).chain([next]);
+                let n_positions = inputs.map(|input| input.tokens.len().next_multiple_of(PAGE_TOKENS)).sum();
+                running.is_empty() || self.cache.fits(n_positions)
+            };
             while running.len() < n_places
-                && let Some((index, input)) = coming.next()
+                && let Some((index, input)) = coming.next_if(|(_, next)| fits(&running, next))
             {
                 running.push(Running { index, input, cache: self.cache.start_alone() });
             }

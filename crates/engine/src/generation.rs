@@ -33,9 +33,9 @@ impl Engine {
     /// # Errors
     /// As for [`submit`](Engine::submit).
     pub fn generate(&mut self, request: Request) -> Result<Generation<'_>, EngineError> {
-        let prepared = self.model().prepare(&request.prompt)?;
-        let prompt = PromptReport { n_tokens: prepared.tokens.len(), raw: prepared.raw };
-        let id = self.submit_prepared(request, prepared)?;
+        let (sequence, prompt) = self.intake.accept(request)?;
+        let id = sequence.id;
+        self.enqueue(sequence);
         Ok(Generation { engine: self, id, prompt, ready: VecDeque::new(), ended: false })
     }
 }

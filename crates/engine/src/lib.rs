@@ -16,6 +16,8 @@
 //! What a request has computed stays in the paged cache; a later one that begins with the same tokens continues from
 //! there, exactly. [`Engine::evaluate`] gives the logits of given tokens.
 //!
+//! A [`Service`] does the stepping on a thread of its own, for requests from any thread.
+//!
 //! Plain threads, no HTTP, no async runtime.
 #![forbid(unsafe_code)]
 
@@ -25,24 +27,31 @@ mod error;
 mod evaluate;
 mod event;
 mod generation;
+mod intake;
 mod memory;
 mod model;
 mod options;
+mod pace;
 mod request;
 mod runner;
+mod schedule;
 mod sequence;
+mod service;
+mod stats;
 
-pub use engine::{Engine, Item, RequestId};
+pub use engine::{Engine, Item};
 pub use error::EngineError;
 pub use evaluate::Evaluation;
 pub use event::{Done, Event, FinishReason, Timings, Usage};
 pub use generation::{Generation, PromptReport};
 pub use memory::MemoryEstimate;
 pub use model::{Model, Prepared};
-pub use options::{BackendChoice, EngineOptions};
-pub use request::{CancelToken, Overflow, Prompt, Request};
+pub use options::{BackendChoice, EngineOptions, PromptRows};
+pub use request::{CancelToken, Overflow, Prompt, Request, RequestId};
+pub use service::{Service, ServiceLimits, ServiceStats, Shutdown, Sink, Submitted};
+pub use stats::EngineStats;
 pub use whit_base::CacheType;
 pub use whit_cpu::Level;
 pub use whit_models::ModelInfo;
-pub use whit_sample::SamplerConfig;
+pub use whit_sample::{Grammar, SamplerConfig};
 pub use whit_text::{EncodeOptions, Message};

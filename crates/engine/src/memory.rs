@@ -60,11 +60,14 @@ impl Sizing {
             CacheType::F16 => 2,
         };
         let whole = n_ctx.div_ceil(PAGE_TOKENS);
+        let all =
+            options.cache_tokens.map_or(n * whole, |tokens| tokens.div_ceil(PAGE_TOKENS).min(n * whole));
         let (mut n_pages, mut kv_cache) = (Vec::new(), 0usize);
         for group in plan.cache_groups() {
             let pages = match group.window {
-                None => n * whole,
-                Some(window) => window_pages(window, max_rows, n, whole),
+                None => all,
+                // As many as all positions have would do for any window.
+                Some(window) => window_pages(window, max_rows, n, whole).min(all.max(whole)),
             };
             let token_bytes =
                 |layer: &whit_base::CacheLayer| 2 * layer.n_kv_heads * layer.head_dim * value_bytes;

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use whit_files::Gguf;
 use whit_models::ModelInfo;
+use whit_sample::GrammarVocabulary;
 use whit_text::{ChatInput, ChatTemplate, EncodeOptions, Message, Tokenizer};
 
 use crate::memory::Sizing;
@@ -23,6 +24,7 @@ struct Inner {
     gguf: Gguf,
     info: ModelInfo,
     tokenizer: OnceLock<Tokenizer>,
+    grammar_vocabulary: OnceLock<GrammarVocabulary>,
     /// `None`: the file has none.
     template: OnceLock<Option<ChatTemplate>>,
 }
@@ -52,7 +54,13 @@ impl Model {
     /// An architecture that is not supported.
     pub fn from_gguf(gguf: Gguf) -> Result<Model, EngineError> {
         let info = whit_models::describe(&gguf)?;
-        let inner = Inner { gguf, info, tokenizer: OnceLock::new(), template: OnceLock::new() };
+        let inner = Inner {
+            gguf,
+            info,
+            tokenizer: OnceLock::new(),
+            grammar_vocabulary: OnceLock::new(),
+            template: OnceLock::new(),
+        };
         Ok(Model { inner: Arc::new(inner), template: None })
     }
 
@@ -85,6 +93,25 @@ impl Model {
             return Err(EngineError::VocabularyMismatch { n_tokens, n_vocab });
         }
         Ok(self.inner.tokenizer.get_or_init(|| tokenizer))
+    }
+
+    /// The vocabulary as grammars need it, built on first use: requests without a grammar never pay for it.
+    ///
+    /// # Errors
+    /// As for [`tokenizer`](Self::tokenizer), and a vocabulary too large.
+    pub fn grammar_vocabulary(&self) -> Result<&GrammarVocabulary, EngineError> {
+        if let Some(vocabulary) = self.inner.grammar_vocabulary.get() {
+            return Ok(vocabulary);
+        }
+        let tokenizer = self.tokenizer()?;
+        let token = |id: u32| {
+            let mut bytes = Vec::new();
+            tokenizer.token_bytes(id, &mut bytes).map(|()| (id, bytes, tokenizer.is_control(id)))
+        };
+        let tokens = (0..tokenizer.n_tokens() as u32).map(token).collect::<Result<Vec<_>, _>>()?;
+        let eos = &tokenizer.special_ids().end_of_generation;
+        let vocabulary = GrammarVocabulary::new(self.info().n_vocab, tokens, eos)?;
+        Ok(self.inner.grammar_vocabulary.get_or_init(|| vocabulary))
     }
 
     /// The chat template: the one given by [`with_template`](Self::with_template), else the file's own, else none.

@@ -1,5 +1,7 @@
 //! Settings of an engine.
 
+use std::time::Duration;
+
 use whit_base::CacheType;
 use whit_cpu::Level;
 
@@ -13,6 +15,10 @@ const DEFAULT_CTX: usize = 4096;
 pub struct EngineOptions {
     /// Tokens of context per sequence. `None`: what the model was trained for, at most 4096.
     pub ctx: Option<usize>,
+    /// Tokens that all sequences together may hold in the cache; no sequence gets a longer context than this. `None`:
+    /// every sequence its whole context. With less, requests wait until there is room, and when answers outgrow it the
+    /// youngest request waits again and later goes on exactly where it was.
+    pub cache_tokens: Option<usize>,
     /// Threads. `None`: as many as this process may really use.
     pub threads: Option<usize>,
     /// The instruction-set level of the CPU backend. `None`: the best of this host.
@@ -23,8 +29,31 @@ pub struct EngineOptions {
     pub max_sequences: usize,
     /// Most tokens in one step. `None`: as many as keep intermediates small, see [`crate::MemoryEstimate::buffers`].
     pub max_rows: Option<usize>,
+    /// How much of the waiting prompts is read in a step that also generates.
+    pub prompt_rows: PromptRows,
     /// Where to compute.
     pub backend: BackendChoice,
+}
+
+/// How many tokens of prompts may run beside answers that are being generated, in one step: how long answers may falter
+/// when others ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PromptRows {
+    /// As many as keep the time between two tokens below `gap` and even, by what steps have taken so far. Where a step
+    /// without prompts takes as long as `gap`, one with prompts takes up to one and a half times as long.
+    Adaptive {
+        /// Time between two tokens.
+        gap: Duration,
+    },
+    /// This many.
+    AtMost(usize),
+}
+
+impl Default for PromptRows {
+    /// Adaptive, 100 ms.
+    fn default() -> Self {
+        PromptRows::Adaptive { gap: Duration::from_millis(100) }
+    }
 }
 
 /// Where to compute.
@@ -41,11 +70,13 @@ impl Default for EngineOptions {
     fn default() -> Self {
         EngineOptions {
             ctx: None,
+            cache_tokens: None,
             threads: None,
             level: None,
             cache_type: CacheType::default(),
             max_sequences: 1,
             max_rows: None,
+            prompt_rows: PromptRows::default(),
             backend: BackendChoice::default(),
         }
     }
@@ -54,7 +85,8 @@ impl Default for EngineOptions {
 impl EngineOptions {
     /// The context for a model trained for `n_ctx_train` tokens.
     pub(crate) fn n_ctx(&self, n_ctx_train: usize) -> usize {
-        self.ctx.unwrap_or(n_ctx_train.min(DEFAULT_CTX))
+        let n_ctx = self.ctx.unwrap_or(n_ctx_train.min(DEFAULT_CTX));
+        self.cache_tokens.map_or(n_ctx, |tokens| n_ctx.min(tokens))
     }
 
     pub(crate) fn validate(&self) -> Result<(), EngineError> {
@@ -67,6 +99,7 @@ impl EngineOptions {
         };
         check("the number of sequences", self.max_sequences, 1 << 12)?;
         self.ctx.map_or(Ok(()), |ctx| check("the context (--ctx)", ctx, 1 << 24))?;
+        self.cache_tokens.map_or(Ok(()), |tokens| check("the number of cached tokens", tokens, 1 << 30))?;
         self.max_rows.map_or(Ok(()), |rows| check("the number of tokens in a step", rows, 1 << 14))
     }
 }

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use whit_sample::SamplerConfig;
+use whit_sample::{Grammar, SamplerConfig};
 use whit_text::Message;
+
+/// Names a request among those of its engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub(crate) u64);
 
 /// What the model shall go on from.
 #[derive(Clone, Debug)]
@@ -38,8 +42,13 @@ pub struct Request {
     pub sampling: SamplerConfig,
     /// Most tokens to generate. `None`: until the model ends or the context is full.
     pub max_tokens: Option<usize>,
+    /// Tokens of context for this request. More than the engine's count as the engine's. `None`: the engine's.
+    pub ctx: Option<usize>,
     /// Texts at which to stop; they are not part of the answer.
     pub stop: Vec<String>,
+    /// What the answer must look like. It ends, by [`FinishReason::Eos`](crate::FinishReason::Eos), when the grammar allows
+    /// nothing more; one that [`max_tokens`](Self::max_tokens) or a stop text cuts off is incomplete.
+    pub grammar: Option<Grammar>,
     /// What to do when the context is full.
     pub overflow: Overflow,
     /// Tokens at the beginning that [`Overflow::Shift`] keeps, at most half the context. `None`: the system message of a
@@ -58,7 +67,9 @@ impl Request {
             prompt,
             sampling: SamplerConfig::default(),
             max_tokens: None,
+            ctx: None,
             stop: Vec::new(),
+            grammar: None,
             overflow: Overflow::default(),
             n_keep: None,
             ignore_eos: false,

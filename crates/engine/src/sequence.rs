@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use whit_sample::{Sampler, StopMatcher, StopStatus};
+use whit_sample::{GrammarState, Sampler, StopMatcher, StopStatus};
 use whit_text::{DecodeOptions, StreamDecoder, Tokenizer};
 
 use crate::cache::SequenceCache;
@@ -10,17 +10,22 @@ use crate::{
     CancelToken, Done, EngineError, Event, FinishReason, Overflow, Request, RequestId, Timings, Usage,
 };
 
+/// What a request is expected to generate at least, when room is sought for it: enough that it seldom must wait again.
+const SOON: usize = 128;
+
 /// A request that waits, or runs.
 pub(crate) struct Sequence {
     pub(crate) id: RequestId,
     /// Prompt and answer, less what was dropped. The last may not be in the cache yet.
     pub(crate) tokens: Vec<u32>,
     sampler: Sampler,
+    grammar: Option<GrammarState>,
     decoder: StreamDecoder,
     stops: StopMatcher,
     /// The text of the current token, before stop texts are looked for.
     piece: String,
     max_tokens: usize,
+    n_ctx: usize,
     overflow: Overflow,
     n_keep: usize,
     ignore_eos: bool,
@@ -35,12 +40,24 @@ pub(crate) struct Sequence {
 pub(crate) struct Live {
     pub(crate) sequence: Sequence,
     pub(crate) cache: SequenceCache,
+    /// Whether it has looked for a cached prefix. Until then it holds no page.
+    pub(crate) begun: bool,
 }
 
 impl Live {
     /// Tokens that must run before the next can be chosen.
     pub(crate) fn n_pending(&self) -> usize {
         self.sequence.tokens.len() - self.cache.len()
+    }
+
+    /// Whether its prompt is being read.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.begun && self.n_pending() > 1
+    }
+
+    /// Whether its next token is due with each step.
+    pub(crate) fn is_generating(&self) -> bool {
+        self.begun && self.n_pending() == 1
     }
 }
 
@@ -49,8 +66,10 @@ impl Sequence {
         id: RequestId,
         request: Request,
         tokens: Vec<u32>,
+        n_ctx: usize,
         n_vocab: usize,
         bos: Option<u32>,
+        grammar: Option<GrammarState>,
     ) -> Result<Sequence, EngineError> {
         let mut sampler = Sampler::new(request.sampling, n_vocab)?;
         tokens.iter().for_each(|&token| sampler.accept(token));
@@ -59,10 +78,12 @@ impl Sequence {
         Ok(Sequence {
             id,
             sampler,
+            grammar,
             decoder: StreamDecoder::new(DecodeOptions::CONTINUATION),
             stops,
             piece: String::new(),
             max_tokens: request.max_tokens.unwrap_or(usize::MAX),
+            n_ctx,
             overflow: request.overflow,
             n_keep: request.n_keep.unwrap_or(usize::from(begins)),
             ignore_eos: request.ignore_eos,
@@ -80,23 +101,32 @@ impl Sequence {
     }
 
     /// Records the start, with `n_cached` tokens of the prompt found in the cache.
-    pub(crate) fn start(&mut self, n_cached: usize) {
-        if self.started.is_none() {
-            self.started = Some(Instant::now());
-            self.usage.cached_tokens = n_cached;
+    /// Gives its usage the first time, nothing when it goes on after waiting again.
+    pub(crate) fn start(&mut self, n_cached: usize) -> Option<Usage> {
+        if self.started.is_some() {
+            return None;
         }
+        self.started = Some(Instant::now());
+        self.usage.cached_tokens = n_cached;
+        Some(self.usage)
     }
 
-    /// Whether the next token would have no place in a context of `n_ctx`.
-    pub(crate) fn is_over(&self, n_ctx: usize) -> bool {
-        self.tokens.len() > n_ctx
+    /// Whether the next token would have no place in the context.
+    pub(crate) fn is_over(&self) -> bool {
+        self.tokens.len() > self.n_ctx
     }
 
-    /// Drops old tokens until the rest fits into `n_ctx`: see [`Overflow::Shift`].
-    pub(crate) fn shift(&mut self, n_ctx: usize) -> Event {
-        let n_kept = self.n_keep.min(n_ctx / 2).min(self.tokens.len());
+    /// Tokens that it will hold before long.
+    pub(crate) fn n_expected(&self) -> usize {
+        let n_more = (self.max_tokens - self.usage.generated_tokens.min(self.max_tokens)).min(SOON);
+        (self.tokens.len() + n_more).min(self.n_ctx)
+    }
+
+    /// Drops old tokens until the rest fits into the context: see [`Overflow::Shift`].
+    pub(crate) fn shift(&mut self) -> Event {
+        let n_kept = self.n_keep.min(self.n_ctx / 2).min(self.tokens.len());
         let mut n_dropped = 0;
-        while self.tokens.len() - n_dropped > n_ctx {
+        while self.tokens.len() - n_dropped > self.n_ctx {
             let rest = self.tokens.len() - n_dropped - n_kept;
             n_dropped += rest.div_ceil(2);
         }
@@ -109,15 +139,23 @@ impl Sequence {
         &mut self,
         logits: &[f32],
         tokenizer: &Tokenizer,
-        n_ctx: usize,
     ) -> Result<(Event, Option<FinishReason>), EngineError> {
-        let sampled = self.sampler.sample(logits)?;
+        let sampled = match &mut self.grammar {
+            Some(grammar) => self.sampler.sample_masked(logits, grammar.mask()?)?,
+            None => self.sampler.sample(logits)?,
+        };
         let id = sampled.id;
         self.first_token.get_or_insert_with(Instant::now);
         self.sampler.accept(id);
         self.usage.generated_tokens += 1;
 
-        let ends = !self.ignore_eos && tokenizer.is_end_of_generation(id);
+        let mut is_complete = false;
+        if let Some(grammar) = &mut self.grammar {
+            grammar.accept(id)?;
+            is_complete = grammar.is_complete();
+        }
+        // A grammar allows them only where it ends.
+        let ends = (!self.ignore_eos || is_complete) && tokenizer.is_end_of_generation(id);
         let mut text = String::new();
         let mut reason = ends.then_some(FinishReason::Eos);
         // The vocabulary of the model may be padded beyond the tokenizer's: such a token has no text.
@@ -129,10 +167,13 @@ impl Sequence {
             }
         }
         self.tokens.push(id);
+        if reason.is_none() && is_complete {
+            reason = Some(FinishReason::Eos);
+        }
         if reason.is_none() && self.usage.generated_tokens >= self.max_tokens {
             reason = Some(FinishReason::Length);
         }
-        if reason.is_none() && self.overflow == Overflow::Error && self.is_over(n_ctx) {
+        if reason.is_none() && self.overflow == Overflow::Error && self.is_over() {
             reason = Some(FinishReason::ContextFull);
         }
         if let Some(reason) = reason

@@ -97,13 +97,7 @@ impl KvCache {
         self.clock += 1;
         let mut sequence = SequenceCache { shared: true, ..self.start_alone() };
         let most = tokens.len().saturating_sub(1);
-        let mut path: Vec<NodeId> = Vec::new();
-        for page in tokens[..most].chunks_exact(PAGE_TOKENS) {
-            match self.tree.child(path.last().copied().unwrap_or(ROOT), page) {
-                Some(child) => path.push(child),
-                None => break,
-            }
-        }
+        let mut path = self.path(&tokens[..most]);
         let last = path.last().copied().unwrap_or(ROOT);
         let part = self.tree.longest_start(last, &tokens[path.len() * PAGE_TOKENS..most]);
         let part = part.filter(|&(child, n)| self.holds(&path, Some(child), path.len() * PAGE_TOKENS + n));
@@ -136,6 +130,58 @@ impl KvCache {
             self.copy_start(&mut sequence, child, n_tokens, &mut copy);
         }
         sequence
+    }
+
+    /// The cached full pages with which `tokens` begin.
+    fn path(&self, tokens: &[u32]) -> Vec<NodeId> {
+        let mut path: Vec<NodeId> = Vec::new();
+        for page in tokens.chunks_exact(PAGE_TOKENS) {
+            match self.tree.child(path.last().copied().unwrap_or(ROOT), page) {
+                Some(child) => path.push(child),
+                None => break,
+            }
+        }
+        path
+    }
+
+    /// How many of `tokens`, from the first on, full cached pages hold.
+    pub(crate) fn n_cached(&self, tokens: &[u32]) -> usize {
+        self.path(tokens).len() * PAGE_TOKENS
+    }
+
+    /// Whether a sequence of `tokens` that may grow to `n` positions has room beside the `live` ones, each with the
+    /// number that it may grow to. What is cached and not in use counts as room. Windows do not matter: they have
+    /// pages for every sequence.
+    pub(crate) fn has_room<'a>(
+        &self,
+        live: impl Iterator<Item = (&'a SequenceCache, usize)> + Clone,
+        tokens: &[u32],
+        n: usize,
+    ) -> bool {
+        let pages = |n: usize| n.div_ceil(PAGE_TOKENS);
+        let most: usize = live.clone().map(|(_, n)| pages(n)).sum();
+        let path = self.path(tokens);
+        self.groups.iter().enumerate().filter(|(_, group)| group.window.is_none()).all(|(g, group)| {
+            let n_pages = group.pool.n_pages();
+            if most + pages(n) <= n_pages {
+                return true;
+            }
+            // Perhaps they share.
+            let mut in_use = vec![false; n_pages];
+            let mut n_needed = pages(n);
+            for (sequence, n) in live.clone() {
+                let table = &sequence.tables[g];
+                n_needed += pages(n).saturating_sub(table.len());
+                for &page in table {
+                    if let Some(used) = in_use.get_mut(page as usize) {
+                        n_needed += usize::from(!std::mem::replace(used, true));
+                    }
+                }
+            }
+            let page = |id: &NodeId| self.tree.get(*id).map_or(NO_PAGE, |node| node.pages[g]);
+            let n_shared = path.iter().filter(|id| in_use.get(page(id) as usize) == Some(&true)).count();
+            n_needed - n_shared.min(pages(n)) <= n_pages
+        })
     }
 
     /// Gives `sequence` a page of its own with the first `n_tokens` of `child`'s, if pages can be had.
@@ -331,6 +377,18 @@ impl KvCache {
         while let Some(leaf) = self.tree.oldest(prefix::Node::is_leaf) {
             self.remove(leaf);
         }
+    }
+
+    /// Pages that a sequence needs where nothing leaves its window, of those that there are.
+    pub(crate) fn fits(&self, n_positions: usize) -> bool {
+        let n_pages = n_positions.div_ceil(PAGE_TOKENS);
+        self.groups.iter().filter(|group| group.window.is_none()).all(|group| n_pages <= group.pool.n_pages())
+    }
+
+    /// Free and all pages, of all groups.
+    pub(crate) fn n_pages(&self) -> (usize, usize) {
+        let pools = self.groups.iter().map(|group| &group.pool);
+        pools.fold((0, 0), |(free, all), pool| (free + pool.n_free(), all + pool.n_pages()))
     }
 
     /// Free pages of each group; cached prefixes are not free.

@@ -47,7 +47,6 @@ impl PagePool {
         self.free.len()
     }
 
-    #[cfg(test)]
     pub(crate) fn n_pages(&self) -> usize {
         self.owners.len()
     }
