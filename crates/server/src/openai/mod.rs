@@ -1,9 +1,38 @@
-//! The OpenAI API.
+//! The OpenAI API: chat completions, completions, responses, models.
+//!
+//! Shapes, defaults and error objects are those of the API reference (platform.openai.com/docs/api-reference) as the
+//! official clients read them. Fields that it does not know are accepted, for clients send many. Left out: images and
+//! audio, stored responses, files and batches, `best_of`, and `echo` together with `logprobs`.
 
 use axum::Router;
+use axum::routing::{get, post};
 
 use crate::state::AppState;
 
+pub(crate) mod answer;
+mod chat;
+mod completions;
+mod embeddings;
+pub(crate) mod messages;
+mod models;
+mod responses;
+mod sampling;
+pub(crate) mod sse;
+
 pub(crate) fn router() -> Router<AppState> {
     Router::new()
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::show))
+        .route("/v1/chat/completions", post(chat::create))
+        .route("/v1/completions", post(completions::create))
+        .route("/v1/embeddings", post(embeddings::create))
+        .route("/v1/responses", post(responses::create))
+}
+
+/// A name that nobody used before, e.g. `chatcmpl-…`.
+pub(crate) fn new_id(prefix: &str) -> String {
+    use std::hash::{BuildHasher, RandomState};
+    // Keyed anew for each call, from the system's randomness.
+    let half = || RandomState::new().hash_one(prefix);
+    format!("{prefix}{:016x}{:08x}", half(), half() as u32)
 }

@@ -1,0 +1,268 @@
+//! A request of `/v1/messages`, made into a conversation.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use whit_engine::{Message, SamplerConfig};
+
+use crate::error::ApiError;
+use crate::generate::Job;
+use crate::openai::answer::{Manner, ToolChoice};
+use crate::openai::messages::{text, tool_call};
+use crate::prompt::{Chat, Input};
+
+/// What is asked.
+#[derive(Debug, Deserialize)]
+pub(super) struct Request {
+    pub(super) model: String,
+    pub(super) messages: Vec<WireMessage>,
+    #[serde(default)]
+    pub(super) max_tokens: Option<i64>,
+    #[serde(default)]
+    system: Value,
+    #[serde(default)]
+    temperature: Option<f32>,
+    #[serde(default)]
+    top_p: Option<f32>,
+    #[serde(default)]
+    top_k: Option<u32>,
+    #[serde(default)]
+    pub(super) stop_sequences: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) stream: Option<bool>,
+    #[serde(default)]
+    tools: Option<Vec<Value>>,
+    #[serde(default)]
+    tool_choice: Value,
+    #[serde(default)]
+    thinking: Value,
+}
+
+/// One turn.
+#[derive(Debug, Deserialize)]
+pub(super) struct WireMessage {
+    role: String,
+    content: Value,
+}
+
+fn bad(text: impl Into<String>) -> ApiError {
+    ApiError::BadRequest(text.into())
+}
+
+impl Request {
+    /// The tools that the model may call, as OpenAI writes them.
+    pub(super) fn tools(&self) -> Result<Vec<Value>, ApiError> {
+        if self.choice()? == ToolChoice::None {
+            return Ok(Vec::new());
+        }
+        let read = |tool: &Value| {
+            let name = tool
+                .get("name")
+                .and_then(Value::as_str)
+                .ok_or_else(|| bad("tools: each must have a name"))?;
+            let Some(schema) = tool.get("input_schema").filter(|schema| schema.is_object()) else {
+                return Err(bad(format!(
+                    "tools: `{name}` has no `input_schema`; tools of the server are not offered"
+                )));
+            };
+            let mut function = Map::new();
+            function.insert("name".to_owned(), name.into());
+            if let Some(description) = tool.get("description") {
+                function.insert("description".to_owned(), description.clone());
+            }
+            function.insert("parameters".to_owned(), schema.clone());
+            Ok(json!({"type": "function", "function": function}))
+        };
+        self.tools.iter().flatten().map(read).collect()
+    }
+
+    fn choice(&self) -> Result<ToolChoice, ApiError> {
+        match self.tool_choice.get("type").and_then(Value::as_str) {
+            None if self.tool_choice.is_null() => Ok(ToolChoice::Auto),
+            Some("auto") => Ok(ToolChoice::Auto),
+            Some("none") => Ok(ToolChoice::None),
+            Some("any") => Ok(ToolChoice::Required),
+            Some("tool") => match self.tool_choice.get("name").and_then(Value::as_str) {
+                Some(name) => Ok(ToolChoice::Named(name.to_owned())),
+                None => Err(bad("tool_choice: `tool` needs a name")),
+            },
+            _ => Err(bad("tool_choice: type must be `auto`, `any`, `tool` or `none`")),
+        }
+    }
+
+    /// The conversation, with what the model is told of its tools.
+    pub(super) fn chat(&mut self, manner: &Manner, tools: &[Value]) -> Result<Chat, ApiError> {
+        let mut messages = Vec::with_capacity(self.messages.len() + 1);
+        let system = text(&self.system)?;
+        if !system.is_empty() {
+            messages.push(Message::system(system));
+        }
+        if self.messages.is_empty() {
+            return Err(bad("messages: at least one message is required"));
+        }
+        let mut names = HashMap::new();
+        for message in std::mem::take(&mut self.messages) {
+            turn(&message, &mut names, &mut messages)?;
+        }
+        let mut chat = Chat { messages, ..Chat::default() };
+        manner.offer(&mut chat, tools);
+        if let Some(kind) = self.thinking.get("type").and_then(Value::as_str) {
+            manner.think(&mut chat, kind != "disabled");
+        }
+        Ok(chat)
+    }
+
+    /// All of it.
+    pub(super) fn job(&mut self, manner: &Manner, tools: &[Value]) -> Result<Job, ApiError> {
+        let max_tokens = match self.max_tokens {
+            Some(n) if n >= 1 => usize::try_from(n).unwrap_or(usize::MAX),
+            Some(n) => return Err(bad(format!("max_tokens: is {n}, but must be at least 1"))),
+            None => return Err(bad("max_tokens: Field required")),
+        };
+        if let Some(temperature) = self.temperature.filter(|t| !(0.0..=1.0).contains(t)) {
+            return Err(bad(format!("temperature: is {temperature}, but must be from 0 to 1")));
+        }
+        let grammar = manner.forced(&self.choice()?, tools)?;
+        let mut chat = self.chat(manner, tools)?;
+        if grammar.is_some() {
+            manner.think(&mut chat, false);
+        }
+        let mut job = Job::new(&self.model, Input::Chat(chat));
+        job.sampling = SamplerConfig {
+            temperature: self.temperature.unwrap_or(1.0),
+            top_p: self.top_p.unwrap_or(1.0),
+            top_k: self.top_k.unwrap_or(0),
+            ..SamplerConfig::default()
+        };
+        job.stop = self.stop_sequences.clone().unwrap_or_default();
+        job.max_tokens = Some(max_tokens);
+        job.grammar = grammar;
+        Ok(job)
+    }
+}
+
+/// One turn, as one message or several: results of tools are messages of their own.
+fn turn(
+    message: &WireMessage,
+    names: &mut HashMap<String, String>,
+    out: &mut Vec<Message>,
+) -> Result<(), ApiError> {
+    let role = match message.role.as_str() {
+        role @ ("user" | "assistant" | "system") => role,
+        other => return Err(bad(format!("messages: `{other}` is no role"))),
+    };
+    let Value::Array(blocks) = &message.content else {
+        out.push(Message::new(role, text(&message.content)?));
+        return Ok(());
+    };
+    let field =
+        |block: &Value, name: &str| block.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut texts = Vec::new();
+    let mut thoughts = Vec::new();
+    let mut calls = Vec::new();
+    let mut has_results = false;
+    for block in blocks {
+        match block.get("type").and_then(Value::as_str).unwrap_or_default() {
+            "text" => texts.push(field(block, "text")),
+            "thinking" => thoughts.push(field(block, "thinking")),
+            "redacted_thinking" => {}
+            "tool_use" => {
+                let (id, name) = (field(block, "id"), field(block, "name"));
+                calls.push(tool_call(&id, &name, block.get("input").cloned().unwrap_or_else(|| json!({}))));
+                names.insert(id, name);
+            }
+            "tool_result" => {
+                has_results = true;
+                let id = field(block, "tool_use_id");
+                let mut result = Message::new("tool", text(block.get("content").unwrap_or(&Value::Null))?);
+                if let Some(name) = names.get(&id) {
+                    result.extra.insert("name".to_owned(), name.as_str().into());
+                }
+                result.extra.insert("tool_call_id".to_owned(), id.into());
+                out.push(result);
+            }
+            kind => {
+                return Err(bad(format!(
+                    "messages: this model reads text only, not content of type `{kind}`"
+                )));
+            }
+        }
+    }
+    if has_results && texts.is_empty() && calls.is_empty() {
+        return Ok(());
+    }
+    let mut read = Message::new(role, texts.join("\n"));
+    if !calls.is_empty() {
+        read.extra.insert("tool_calls".to_owned(), Value::Array(calls));
+    }
+    if !thoughts.is_empty() {
+        read.extra.insert("reasoning_content".to_owned(), thoughts.join("\n").into());
+    }
+    out.push(read);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn turns(messages: Value) -> Result<Value, ApiError> {
+        let messages: Vec<WireMessage> = serde_json::from_value(messages).unwrap();
+        let (mut names, mut out) = (HashMap::new(), Vec::new());
+        for message in &messages {
+            turn(message, &mut names, &mut out)?;
+        }
+        Ok(serde_json::to_value(out).unwrap())
+    }
+
+    #[test]
+    fn turns_as_templates_read_them() {
+        let read = turns(json!([
+            {"role": "user", "content": "Weather?"},
+            {"role": "assistant", "content": [
+                {"type": "thinking", "thinking": "hm", "signature": ""},
+                {"type": "text", "text": "I'll look."},
+                {"type": "tool_use", "id": "t1", "name": "f", "input": {"x": 1}}]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "21"}]},
+                {"type": "text", "text": "Well?"}]},
+        ]));
+        assert_eq!(
+            read.unwrap(),
+            json!([
+                {"role": "user", "content": "Weather?"},
+                {"role": "assistant", "content": "I'll look.", "reasoning_content": "hm", "tool_calls": [
+                    {"id": "t1", "type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]},
+                {"role": "tool", "content": "21", "name": "f", "tool_call_id": "t1"},
+                {"role": "user", "content": "Well?"},
+            ])
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        for (wrong, word) in [
+            (json!([{"role": "robot", "content": "x"}]), "robot"),
+            (json!([{"role": "user", "content": [{"type": "image"}]}]), "image"),
+            (json!([{"role": "user", "content": 1}]), "string"),
+        ] {
+            assert!(turns(wrong).is_err_and(|error| error.to_string().contains(word)), "{word}");
+        }
+    }
+
+    #[test]
+    fn tools_as_openai_writes_them() {
+        let request = |tools: Value, choice: Value| -> Request {
+            let body = json!({"model": "m", "messages": [], "tools": tools, "tool_choice": choice});
+            serde_json::from_value(body).unwrap()
+        };
+        let tool = json!([{"name": "f", "description": "d", "input_schema": {"type": "object"}}]);
+        let expected = json!([{"type": "function", "function":
+            {"name": "f", "description": "d", "parameters": {"type": "object"}}}]);
+        assert_eq!(Value::from(request(tool.clone(), json!(null)).tools().unwrap()), expected);
+        assert!(request(tool.clone(), json!({"type": "none"})).tools().unwrap().is_empty());
+        assert!(request(json!([{"type": "web_search", "name": "w"}]), json!(null)).tools().is_err());
+        assert!(request(tool, json!({"type": "tool"})).tools().is_err());
+    }
+}

@@ -1,0 +1,347 @@
+//! What stands between a wire request with tools and a job, and between a stream and a wire answer: shared by the APIs
+//! that know thoughts and tool calls.
+
+use serde_json::{Value, json};
+use whit_engine::{Event, FinishReason, Message, Usage};
+use whit_sample::{Grammar, SampleError};
+use whit_text::tools::{ThinkSplitter, ThinkTags, Thought, ToolEvent, ToolFormat, ToolParser};
+
+use crate::error::ApiError;
+use crate::generate::Stream;
+use crate::own::blocking;
+use crate::prompt::Chat;
+use crate::state::AppState;
+
+/// Tokens at the end of a prompt among which a thought may begin.
+const PROMPT_TAIL: usize = 16;
+
+/// Whether the model has to call a tool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ToolChoice {
+    /// It may.
+    Auto,
+    /// It must not.
+    None,
+    /// It must call one.
+    Required,
+    /// It must call this one.
+    Named(String),
+}
+
+/// How a model speaks of tools and thoughts, by its template.
+#[derive(Clone, Debug)]
+pub(crate) struct Manner {
+    pub(crate) format: ToolFormat,
+    think: Option<ThinkTags>,
+    knows_tools: bool,
+    can_switch_thinking: bool,
+}
+
+impl Manner {
+    /// Of the model of this name.
+    pub(crate) async fn of(state: &AppState, model: &str) -> Result<Manner, ApiError> {
+        let (state, model) = (state.clone(), model.to_owned());
+        blocking(move || {
+            let entry = state.library.find(&model)?;
+            let facts = state.library.facts(&entry)?;
+            let own = entry.recipe.as_ref().and_then(|recipe| recipe.template.as_deref());
+            let template = own.or(facts.template.as_deref());
+            Ok(Manner {
+                format: ToolFormat::detect(template, &facts.info.architecture),
+                think: template.and_then(ThinkTags::detect),
+                knows_tools: template.is_some_and(|template| template.contains("tools")),
+                can_switch_thinking: template.is_some_and(|template| template.contains("enable_thinking")),
+            })
+        })
+        .await
+    }
+
+    /// Switches thinking on or off, where the template can.
+    pub(crate) fn think(&self, chat: &mut Chat, on: bool) {
+        if self.can_switch_thinking {
+            chat.variables.insert("enable_thinking".to_owned(), Value::Bool(on));
+        }
+    }
+
+    /// Tells the model of its tools. To a model whose template knows of none they are told in words.
+    pub(crate) fn offer(&self, chat: &mut Chat, tools: &[Value]) {
+        if self.knows_tools {
+            chat.tools = tools.to_vec();
+            return;
+        }
+        for message in &mut chat.messages {
+            in_words(message);
+        }
+        if tools.is_empty() {
+            return;
+        }
+        let mut text = String::from("You can call these functions, one JSON schema per line:\n");
+        for tool in tools {
+            text.push_str(&format!("{}\n", tool.get("function").unwrap_or(tool)));
+        }
+        text.push_str(
+            "To call one, answer with nothing but JSON like {\"name\": \"function\", \"arguments\": {\"key\": \"value\"}}.",
+        );
+        match chat.messages.first_mut().filter(|first| first.role == "system") {
+            Some(system) => {
+                let before = system.text().unwrap_or_default();
+                *system = Message::system(format!("{before}\n\n{text}"));
+            }
+            None => chat.messages.insert(0, Message::system(text)),
+        }
+    }
+
+    /// The grammar of an answer that must be a call.
+    pub(crate) fn forced(&self, choice: &ToolChoice, tools: &[Value]) -> Result<Option<Grammar>, ApiError> {
+        let name = match choice {
+            ToolChoice::Auto | ToolChoice::None => return Ok(None),
+            ToolChoice::Required => None,
+            ToolChoice::Named(name) => Some(name.as_str()),
+        };
+        let key = if self.format == ToolFormat::Llama3 { "parameters" } else { "arguments" };
+        let mut calls = Vec::new();
+        for tool in tools {
+            let function = tool.get("function").unwrap_or(tool);
+            let this = function.get("name").and_then(Value::as_str).unwrap_or_default();
+            if name.is_none_or(|name| name == this) {
+                let any = json!({"type": "object"});
+                let parameters =
+                    function.get("parameters").filter(|schema| schema.is_object()).unwrap_or(&any);
+                calls.push(json!({
+                    "type": "object",
+                    "properties": {"name": {"const": this}, key: parameters},
+                    "required": ["name", key],
+                    "additionalProperties": false,
+                }));
+            }
+        }
+        match (calls.len(), name) {
+            (0, Some(name)) => {
+                Err(ApiError::BadRequest(format!("tool_choice names `{name}`, which is not among the tools")))
+            }
+            (0, None) => {
+                Err(ApiError::BadRequest("tool_choice demands a call, but there are no tools".to_owned()))
+            }
+            (1, _) => grammar(Grammar::json_schema(&calls[0])).map(Some),
+            _ => grammar(Grammar::json_schema(&json!({"anyOf": calls}))).map(Some),
+        }
+    }
+
+    /// A reader of the answer that `stream` will give. `tools`: those that the model may call.
+    pub(crate) fn reader(&self, stream: &Stream, tools: &[Value], streams: bool) -> Reader {
+        let think = self.think.clone().map(|tags| {
+            let from = stream.prompt.len().saturating_sub(PROMPT_TAIL);
+            let tail: Vec<u8> = stream.prompt[from..].iter().flat_map(|&id| stream.token_bytes(id)).collect();
+            let inside = tags.opened_by(&String::from_utf8_lossy(&tail));
+            ThinkSplitter::new(tags, inside)
+        });
+        let parser = (!tools.is_empty()).then(|| ToolParser::new(self.format, tools));
+        let tools = if streams { parser } else { parser.map(ToolParser::whole_calls) };
+        Reader { think, tools, thoughts: Vec::new(), events: Vec::new() }
+    }
+}
+
+/// A grammar, or why there is none.
+pub(crate) fn grammar(grammar: Result<Grammar, SampleError>) -> Result<Grammar, ApiError> {
+    grammar.map_err(|error| ApiError::BadRequest(error.to_string()))
+}
+
+/// Calls and results as plain text, for templates that know of none.
+fn in_words(message: &mut Message) {
+    if let Some(Value::Array(calls)) = message.extra.remove("tool_calls") {
+        let mut text = message.text().unwrap_or_default().to_owned();
+        for call in &calls {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(&call.get("function").unwrap_or(call).to_string());
+        }
+        message.content = Value::String(text);
+    }
+    if message.role == "tool" {
+        let name = message.extra.remove("name");
+        let name = name.as_ref().and_then(Value::as_str).unwrap_or("the function");
+        *message = Message::user(format!("Result of {name}:\n{}", message.text().unwrap_or_default()));
+    }
+}
+
+/// A piece of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Thinking(String),
+    Text(String),
+    CallStart { index: usize, name: String },
+    CallArguments(String),
+    CallEnd,
+}
+
+impl Part {
+    /// Its text, of whatever kind.
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            Part::Thinking(text) | Part::Text(text) | Part::CallArguments(text) => text,
+            Part::CallStart { .. } | Part::CallEnd => String::new(),
+        }
+    }
+}
+
+/// Parts thoughts, text and calls.
+pub(crate) struct Reader {
+    think: Option<ThinkSplitter>,
+    tools: Option<ToolParser>,
+    thoughts: Vec<Thought>,
+    events: Vec<ToolEvent>,
+}
+
+impl Reader {
+    /// Knows of nothing but text.
+    pub(crate) fn plain() -> Reader {
+        Reader { think: None, tools: None, thoughts: Vec::new(), events: Vec::new() }
+    }
+
+    /// Takes text of the answer; gives what is certain.
+    pub(crate) fn push(&mut self, text: &str) -> Vec<Part> {
+        match &mut self.think {
+            Some(think) => think.push(text, &mut self.thoughts),
+            None => self.thoughts.push(Thought::Answer(text.to_owned())),
+        }
+        self.parts(false)
+    }
+
+    /// The rest.
+    pub(crate) fn finish(&mut self) -> Vec<Part> {
+        if let Some(think) = &mut self.think {
+            think.finish(&mut self.thoughts);
+        }
+        self.parts(true)
+    }
+
+    fn parts(&mut self, last: bool) -> Vec<Part> {
+        let mut parts = Vec::new();
+        for thought in self.thoughts.drain(..) {
+            match (thought, &mut self.tools) {
+                (Thought::Thinking(text), _) => parts.push(Part::Thinking(text)),
+                (Thought::Answer(text), Some(tools)) => tools.push(&text, &mut self.events),
+                (Thought::Answer(text), None) => parts.push(Part::Text(text)),
+            }
+        }
+        if let Some(tools) = self.tools.as_mut().filter(|_| last) {
+            tools.finish(&mut self.events);
+        }
+        parts.extend(self.events.drain(..).map(|event| match event {
+            ToolEvent::Content(text) => Part::Text(text),
+            ToolEvent::ToolCallStart { index, name } => Part::CallStart { index, name },
+            ToolEvent::ToolCallArguments(text) => Part::CallArguments(text),
+            ToolEvent::ToolCallEnd => Part::CallEnd,
+        }));
+        parts.retain(|part| !matches!(part, Part::Thinking(text) | Part::Text(text) if text.is_empty()));
+        parts
+    }
+}
+
+/// One step of an answer.
+pub(crate) struct Step {
+    pub(crate) parts: Vec<Part>,
+    /// The token, its log-probability and the likeliest ones, if they were asked for.
+    pub(crate) token: Option<Token>,
+    /// The end.
+    pub(crate) done: Option<(FinishReason, Usage)>,
+}
+
+/// A token with its log-probability.
+pub(crate) struct Token {
+    pub(crate) id: u32,
+    pub(crate) logprob: f32,
+    pub(crate) top: Vec<(u32, f32)>,
+}
+
+/// The next step; nothing after the end.
+pub(crate) async fn step(stream: &mut Stream, reader: &mut Reader) -> Result<Option<Step>, ApiError> {
+    loop {
+        return Ok(Some(match stream.next().await {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(error),
+            Some(Ok(Event::Shifted { .. })) => continue,
+            Some(Ok(Event::Token { id, text, logprob, top })) => {
+                // The token that ends the answer is no part of it.
+                let ends = stream.model().tokenizer().is_ok_and(|tokenizer| tokenizer.is_control(id));
+                let token = logprob.filter(|_| !ends).map(|logprob| Token { id, logprob, top });
+                Step { parts: reader.push(&text), token, done: None }
+            }
+            Some(Ok(Event::Done(done))) => {
+                Step { parts: reader.finish(), token: None, done: Some((done.reason, done.usage)) }
+            }
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn manner(knows_tools: bool) -> Manner {
+        Manner { format: ToolFormat::Hermes, think: None, knows_tools, can_switch_thinking: true }
+    }
+
+    fn tools() -> Vec<Value> {
+        vec![
+            json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}),
+        ]
+    }
+
+    #[test]
+    fn a_template_without_tools_is_told_in_words() {
+        let mut chat = Chat {
+            messages: vec![
+                Message::user("hi"),
+                serde_json::from_value(json!({"role": "assistant", "content": "", "tool_calls":
+                    [{"function": {"name": "f", "arguments": {}}}]}))
+                .unwrap(),
+                serde_json::from_value(json!({"role": "tool", "content": "4", "name": "f"})).unwrap(),
+            ],
+            ..Chat::default()
+        };
+        manner(false).offer(&mut chat, &tools());
+        let roles: Vec<&str> = chat.messages.iter().map(|message| message.role.as_str()).collect();
+        assert_eq!(roles, ["system", "user", "assistant", "user"]);
+        assert!(chat.messages[0].text().unwrap().contains("\"name\":\"f\""));
+        assert_eq!(chat.messages[2].text().unwrap(), "{\"arguments\":{},\"name\":\"f\"}");
+        assert_eq!(chat.messages[3].text().unwrap(), "Result of f:\n4");
+        assert!(chat.tools.is_empty());
+    }
+
+    #[test]
+    fn forced_calls_need_tools() {
+        let manner = manner(true);
+        assert!(manner.forced(&ToolChoice::Auto, &[]).unwrap().is_none());
+        assert!(manner.forced(&ToolChoice::Required, &tools()).unwrap().is_some());
+        assert!(manner.forced(&ToolChoice::Named("f".to_owned()), &tools()).unwrap().is_some());
+        assert!(manner.forced(&ToolChoice::Named("g".to_owned()), &tools()).is_err());
+        assert!(manner.forced(&ToolChoice::Required, &[]).is_err());
+    }
+
+    #[test]
+    fn thoughts_come_before_calls() {
+        let tags = ThinkTags { open: "<think>".to_owned(), close: "</think>".to_owned() };
+        let mut reader = Reader {
+            think: Some(ThinkSplitter::new(tags, true)),
+            tools: Some(ToolParser::new(ToolFormat::Hermes, &tools())),
+            thoughts: Vec::new(),
+            events: Vec::new(),
+        };
+        let mut parts =
+            reader.push("hm</think>Yes <tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>");
+        parts.extend(reader.finish());
+        assert_eq!(
+            parts,
+            [
+                Part::Thinking("hm".to_owned()),
+                Part::Text("Yes".to_owned()),
+                Part::CallStart { index: 0, name: "f".to_owned() },
+                Part::CallArguments("{}".to_owned()),
+                Part::CallEnd,
+            ]
+        );
+    }
+}
