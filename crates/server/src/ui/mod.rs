@@ -57,11 +57,13 @@ fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
 
 /// A browser gets the page; a program that only asks whether somebody is there gets the line that it expects.
 async fn root(request: Request) -> Response {
-    let wants_page = list(request.headers(), ACCEPT).any(|(item, weight)| item == "text/html" && weight > 0.0);
+    let wants_page =
+        list(request.headers(), ACCEPT).any(|(item, weight)| item == "text/html" && weight > 0.0);
     let mut response = if wants_page {
         page(request).await
     } else {
-        ([(CONTENT_TYPE, "text/plain; charset=utf-8"), (X_CONTENT_TYPE_OPTIONS, "nosniff")], ALIVE).into_response()
+        ([(CONTENT_TYPE, "text/plain; charset=utf-8"), (X_CONTENT_TYPE_OPTIONS, "nosniff")], ALIVE)
+            .into_response()
     };
     response.headers_mut().insert(VARY, axum::http::HeaderValue::from_static("accept, accept-encoding"));
     response
@@ -119,7 +121,8 @@ fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = (String, 
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let weight = |coding: &str| list(headers, ACCEPT_ENCODING).find(|(item, _)| item == coding).map(|(_, q)| q);
+    let weight =
+        |coding: &str| list(headers, ACCEPT_ENCODING).find(|(item, _)| item == coding).map(|(_, q)| q);
     weight("gzip").or_else(|| weight("*")).is_some_and(|q| q > 0.0)
 }
 
@@ -160,7 +163,9 @@ mod tests {
         }
         let request = request.body(Body::empty()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async { axum::body::to_bytes(root(request).await.into_body(), 1 << 20).await.unwrap() }).to_vec()
+        runtime
+            .block_on(async { axum::body::to_bytes(root(request).await.into_body(), 1 << 20).await.unwrap() })
+            .to_vec()
     }
 
     #[test]
@@ -206,9 +211,12 @@ mod tests {
     fn what_the_client_has_is_not_sent_again() {
         let (first, _) = index(&[(ACCEPT_ENCODING, "gzip")]);
         let etag = header(&first, ETAG).to_owned();
-        for (tag, status) in
-            [(etag.clone(), 304), (format!("\"x\", W/{etag}"), 304), ("*".to_owned(), 304), ("\"x\"".to_owned(), 200)]
-        {
+        for (tag, status) in [
+            (etag.clone(), 304),
+            (format!("\"x\", W/{etag}"), 304),
+            ("*".to_owned(), 304),
+            ("\"x\"".to_owned(), 200),
+        ] {
             let (response, body) = index(&[(ACCEPT_ENCODING, "gzip"), (IF_NONE_MATCH, &tag)]);
             assert_eq!(response.status().as_u16(), status, "{tag}");
             assert_eq!(body.is_empty(), status == 304, "{tag}");
@@ -228,7 +236,12 @@ mod tests {
             let policy = header(&response, CONTENT_SECURITY_POLICY);
             assert!(policy.starts_with("default-src 'none'; script-src 'self'; "), "{policy}");
             assert!(!policy.contains("unsafe"), "{policy}");
-            assert_eq!(header(&response, CACHE_CONTROL).contains("immutable"), asset.immutable, "{}", asset.path);
+            assert_eq!(
+                header(&response, CACHE_CONTROL).contains("immutable"),
+                asset.immutable,
+                "{}",
+                asset.path
+            );
         }
         let (response, _) = ask(|map| serve("/assets/../mod.rs", "/assets/../mod.rs", map), &[]);
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
@@ -248,7 +261,10 @@ mod tests {
             }
         }
         assert!(n_links >= 4, "{page}");
-        assert!(page.split("<script").skip(1).all(|tag| tag[..tag.find('>').unwrap()].contains("src=")), "{page}");
+        assert!(
+            page.split("<script").skip(1).all(|tag| tag[..tag.find('>').unwrap()].contains("src=")),
+            "{page}"
+        );
         assert!(!page.contains("<style") && !page.contains("style="), "{page}");
     }
 
@@ -288,7 +304,11 @@ mod tests {
             let text = std::fs::read_to_string(path).unwrap().replace('\r', "");
             digest.update(format!("{name}\0{text}\0"));
         }
-        assert_eq!(hex(&digest.finalize()), assets::SOURCES, "run `npm ci && npm run build` in web/ and commit the result");
+        assert_eq!(
+            hex(&digest.finalize()),
+            assets::SOURCES,
+            "run `npm ci && npm run build` in web/ and commit the result"
+        );
     }
 
     fn walk(path: &Path, out: &mut Vec<PathBuf>) {

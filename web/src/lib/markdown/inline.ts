@@ -13,7 +13,9 @@ export type Inline =
 
 const MAX_DEPTH = 12;
 /** Beyond this many characters in one paragraph, it is shown as it is: the search for closers is quadratic at worst. */
-const MAX_LENGTH = 20_000;
+const MAX_LENGTH = 8_000;
+/** A letter or digit of any script, so that snake_case is no emphasis in any of them. */
+const WORD = /[\p{L}\p{N}_]/u;
 const ESCAPABLE = /[!"#$%&'*+,\-./:;<=>?@\\^_`{|}~]/;
 const BARE_URL = /https?:\/\/[^\s<>"'`]+/y;
 const BREAK_TAG = /<br\s*\/?>/iy;
@@ -22,7 +24,6 @@ const AUTOLINK = /<((?:https?:\/\/|mailto:)[^\s<>]+)>/y;
 /** The address if it is of a kind that may be followed from an answer, else null. */
 export function safeHref(raw: string): string | null {
   // A browser drops control characters inside a scheme, so `java\tscript:` must be judged without them.
-  // eslint-disable-next-line no-control-regex
   const href = raw.replace(/[\u0000-\u0020\u007f]/g, "");
   return /^(https?:\/\/|mailto:)/i.test(href) ? href : null;
 }
@@ -150,8 +151,7 @@ function emphasis(source: string, at: number, mark: string, run: number, depth: 
   if (mark === "~" ? run !== 2 : run > 3) return null;
   const after = source[at + run];
   if (after === undefined || /\s/.test(after)) return null;
-  // snake_case is no emphasis
-  if (mark === "_" && /\w/.test(source[at - 1] ?? " ")) return null;
+  if (mark === "_" && WORD.test(source[at - 1] ?? " ")) return null;
   const end = closer(source, at + run, mark, run);
   if (end < 0) return null;
   const c = parseInline(source.slice(at + run, end), depth + 1);
@@ -173,7 +173,7 @@ function closer(source: string, from: number, mark: string, run: number): number
       i = end < 0 ? i + ticks : end + ticks;
     } else if (ch === mark) {
       const length = runLength(source, i);
-      const closes = !/\s/.test(source[i - 1]!) && !(mark === "_" && /\w/.test(source[i + length] ?? " "));
+      const closes = !/\s/.test(source[i - 1]!) && !(mark === "_" && WORD.test(source[i + length] ?? " "));
       if (closes && length >= run && i > from && (length === run || length === 3)) return i + length - run;
       i += length;
     } else {
