@@ -4,14 +4,14 @@ use super::Asset;
 
 /// SHA-256 over the sources that this bundle was built from.
 #[cfg(test)]
-pub(super) const SOURCES: &str = "abbb70651eecfff201dfa7ea4413cb8c0277a1192c5508fda2436a13da5b29b7";
+pub(super) const SOURCES: &str = "5b02fd51310e4c5e7fa784afec6b12843a38b2613aff314acb3c8765d172943c";
 
 #[rustfmt::skip]
 pub(super) static ASSETS: &[Asset] = &[
     Asset { path: "/assets/favicon.svg", media: "image/svg+xml", etag: "10d1a361553095d1", immutable: false, gzip: include_bytes!("dist/assets/favicon.svg.gz") },
     Asset { path: "/assets/highlight-B4zRgFr6.js", media: "text/javascript; charset=utf-8", etag: "04991a6762138bf6", immutable: true, gzip: include_bytes!("dist/assets/highlight-B4zRgFr6.js.gz") },
-    Asset { path: "/assets/index-CeeRgGfs.js", media: "text/javascript; charset=utf-8", etag: "5ec49f4f8e704bbd", immutable: true, gzip: include_bytes!("dist/assets/index-CeeRgGfs.js.gz") },
-    Asset { path: "/assets/index-Ciymq1Hf.css", media: "text/css; charset=utf-8", etag: "6d1d5b12895672af", immutable: true, gzip: include_bytes!("dist/assets/index-Ciymq1Hf.css.gz") },
+    Asset { path: "/assets/index-B3B3NmeO.js", media: "text/javascript; charset=utf-8", etag: "a01e14e9b2a59cfa", immutable: true, gzip: include_bytes!("dist/assets/index-B3B3NmeO.js.gz") },
+    Asset { path: "/assets/index-ph7LDo4S.css", media: "text/css; charset=utf-8", etag: "9c10f4bb66ecc182", immutable: true, gzip: include_bytes!("dist/assets/index-ph7LDo4S.css.gz") },
     Asset { path: "/assets/theme.js", media: "text/javascript; charset=utf-8", etag: "e5e827666313ee0d", immutable: false, gzip: include_bytes!("dist/assets/theme.js.gz") },
-    Asset { path: "/index.html", media: "text/html; charset=utf-8", etag: "64d9a0409697894d", immutable: false, gzip: include_bytes!("dist/index.html.gz") },
+    Asset { path: "/index.html", media: "text/html; charset=utf-8", etag: "4519f5907823c043", immutable: false, gzip: include_bytes!("dist/index.html.gz") },
 ];
