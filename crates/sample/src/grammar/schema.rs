@@ -45,6 +45,10 @@ const REFUSED: [&str; 16] = [
 ];
 const FORMATS: [&str; 10] =
     ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"];
+/// Formats that the parser has too loosely, as patterns: RFC 3339 with its days of each month and year, without leap seconds.
+const DATE: &str = r"([0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))|([0-9]{2}(0[48]|[2468][048]|[13579][26])|(0[48]|[2468][048]|[13579][26])00)-02-29)";
+const TIME: &str =
+    r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?([zZ]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])";
 const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
 
 /// The schema as the parser takes it.
@@ -52,20 +56,18 @@ pub(super) fn check(schema: &Value) -> Result<Value, SampleError> {
     let mut size = Size::default();
     size.count(schema, 0)?;
     let mut checker = Checker { root: schema, place: "#".to_owned() };
-    let mut normal = checker.schema(schema)?;
+    let mut normal = match checker.schema(schema)? {
+        Value::Object(map) => map,
+        Value::Bool(true) => Map::new(),
+        _ => return Err(fault("#", "false allows nothing")),
+    };
     if !is_finite(schema) {
-        return Err(fault("#", "it asks for values within values without end; make a property optional"));
+        let reason = "every value would have to hold another like it, without end, or what false forbids; make something \
+                      in it optional";
+        return Err(fault("#", reason));
     }
-    if normal == Value::Bool(true) {
-        normal = json!({});
-    }
-    match &mut normal {
-        Value::Object(map) => {
-            map.insert("x-guidance".into(), json!({ "whitespace_pattern": WHITESPACE }));
-            Ok(normal)
-        }
-        _ => Err(fault("#", "false allows nothing")),
-    }
+    normal.insert("x-guidance".into(), json!({ "whitespace_pattern": WHITESPACE }));
+    Ok(Value::Object(normal))
 }
 
 /// Finds the innermost part that the parser refuses by itself, and puts its place in the error.
@@ -169,6 +171,18 @@ impl Checker<'_> {
             }
         }
         self.check_counts(map)?;
+        let pattern = match map.get("format").and_then(Value::as_str) {
+            Some("date") => Some(format!("^{DATE}$")),
+            Some("time") => Some(format!("^{TIME}$")),
+            Some("date-time") => Some(format!("^{DATE}[tT]{TIME}$")),
+            _ => None,
+        };
+        if let Some(pattern) = pattern {
+            let all = normal.entry("allOf").or_insert_with(|| json!([]));
+            if let Value::Array(all) = all {
+                all.push(json!({ "pattern": pattern }));
+            }
+        }
         Ok(Value::Object(normal))
     }
 
@@ -222,6 +236,7 @@ impl Checker<'_> {
                 None => self.fail("a string is needed"),
             },
             "format" => match value.as_str() {
+                Some("date" | "time" | "date-time") => Ok(None),
                 Some(format) if FORMATS.contains(&format) => unchanged,
                 _ => self.fail(format!(
                     "the format {value} cannot be enforced, only {}; leave it out, or write a pattern",
@@ -300,7 +315,7 @@ impl Checker<'_> {
     fn exact(&self, value: &Value) -> Result<(), SampleError> {
         match value {
             Value::Number(number) => match number.as_f64() {
-                Some(float) if float.abs() <= MAX_EXACT => Ok(()),
+                Some(float) if float.abs() < MAX_EXACT => Ok(()),
                 _ => self.fail(format!("{number} is beyond the whole numbers that are exact, up to 2^53")),
             },
             Value::Array(items) => items.iter().try_for_each(|item| self.exact(item)),
