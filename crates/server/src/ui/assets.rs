@@ -4,7 +4,7 @@ use super::Asset;
 
 /// SHA-256 over the sources that this bundle was built from.
 #[cfg(test)]
-pub(super) const SOURCES: &str = "5b02fd51310e4c5e7fa784afec6b12843a38b2613aff314acb3c8765d172943c";
+pub(super) const SOURCES: &str = "95cfe259ca830064a03262ef53fd7747405eb075d8eeb6d67381d07a4662a79a";
 
 #[rustfmt::skip]
 pub(super) static ASSETS: &[Asset] = &[
