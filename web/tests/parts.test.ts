@@ -44,7 +44,7 @@ test("an export comes back the same; a foreign or damaged file is refused", () =
   const talk = tree.newConversation("m", { ...settings.noSampling(), system: "s", temperature: 0.5 });
   talk.title = "t";
   const q = tree.append(talk, null, { role: "user", content: "q", attachments: [{ name: "f", text: "x" }] });
-  tree.append(talk, q.id, { role: "assistant", content: "a", model: "m" });
+  tree.append(talk, q.id, { role: "assistant", content: "a", model: "m", stats: { promptTokens: 5, tokens: 2, rate: 1.5, first: 0.1, reason: "stop" } });
   expect(store.imported(store.exported([talk]))).toEqual([talk]);
   for (const bad of [
     "{}",

@@ -44,7 +44,7 @@ export function imported(text: string): Conversation[] {
 }
 
 const text = (value: unknown, fallback = "") => (typeof value === "string" ? value : fallback);
-const time = (value: unknown) => (typeof value === "number" && Number.isFinite(value) ? value : 0);
+const number = (value: unknown) => (typeof value === "number" && Number.isFinite(value) ? value : 0);
 const ID = /^[\w-]{1,64}$/;
 
 function conversation(raw: unknown): Conversation {
@@ -55,13 +55,17 @@ function conversation(raw: unknown): Conversation {
   for (const value of Object.values((from.messages ?? {}) as Record<string, Record<string, unknown>>)) {
     const role = value.role;
     if (!ID.test(text(value.id)) || (role !== "user" && role !== "assistant")) throw new Error(`A message of "${text(from.title)}" is damaged.`);
-    const message: Message = { id: text(value.id), parent: text(value.parent) || null, role, content: text(value.content), at: time(value.at) };
+    const message: Message = { id: text(value.id), parent: text(value.parent) || null, role, content: text(value.content), at: number(value.at) };
     if (typeof value.thinking === "string") message.thinking = value.thinking;
     if (typeof value.model === "string") message.model = value.model;
     if (typeof value.error === "string") message.error = value.error;
     if (value.stopped === true) message.stopped = true;
     if (Array.isArray(value.attachments)) {
       message.attachments = value.attachments.map((file: Record<string, unknown>) => ({ name: text(file?.name, "file"), text: text(file?.text) }));
+    }
+    if (typeof value.stats === "object" && value.stats !== null) {
+      const { promptTokens, tokens, rate, first, reason } = value.stats as Record<string, unknown>;
+      message.stats = { promptTokens: number(promptTokens), tokens: number(tokens), rate: number(rate), first: number(first), reason: text(reason) };
     }
     messages[message.id] = message;
   }
@@ -73,8 +77,8 @@ function conversation(raw: unknown): Conversation {
   return {
     id,
     title: text(from.title),
-    created: time(from.created),
-    updated: time(from.updated),
+    created: number(from.created),
+    updated: number(from.updated),
     model: text(from.model),
     sampling,
     messages,
