@@ -338,7 +338,8 @@ impl ServerConfig {
         if let Some(text) = file.keep_alive {
             self.keep_alive = KeepAlive::parse(&text)?;
         }
-        self.allow_remote_without_key = file.allow_remote_without_key.unwrap_or(self.allow_remote_without_key);
+        self.allow_remote_without_key =
+            file.allow_remote_without_key.unwrap_or(self.allow_remote_without_key);
         self.num_parallel = file.num_parallel.unwrap_or(self.num_parallel).clamp(1, MAX_PARALLEL);
         self.max_queue = file.max_queue.unwrap_or(self.max_queue).clamp(1, 1 << 16);
         self.memory = file.memory_mb.map(|mb| mb.saturating_mul(1 << 20)).or(self.memory);
@@ -362,14 +363,17 @@ impl ServerConfig {
                 // Ollama reads 0 as "choose for me".
                 Ok(0) => Ok(None),
                 Ok(number) => Ok(Some(number.min(most))),
-                Err(_) => Err(ConfigError::Value { name: name.to_owned(), got: text, wanted: "a whole number" }),
+                Err(_) => {
+                    Err(ConfigError::Value { name: name.to_owned(), got: text, wanted: "a whole number" })
+                }
             }
         };
         if let Some(host) = text("HOST") {
             self.address = parse_address(&host)?;
         }
         if let Some(origins) = text("ORIGINS") {
-            self.origins.extend(origins.split(',').map(|origin| origin.trim().to_owned()).filter(|o| !o.is_empty()));
+            self.origins
+                .extend(origins.split(',').map(|origin| origin.trim().to_owned()).filter(|o| !o.is_empty()));
         }
         if let Some(keep_alive) = text("KEEP_ALIVE") {
             self.keep_alive = KeepAlive::parse(&keep_alive)?;
@@ -500,7 +504,9 @@ mod tests {
         assert_eq!(config.keep_alive, KeepAlive::Forever);
         assert_eq!((config.num_parallel, config.max_queue), (ServerConfig::default().num_parallel, 7));
         assert_eq!(config.keys.len(), 2);
-        assert!(ServerConfig::load(None, |name| (name == "OLLAMA_MAX_QUEUE").then(|| "many".to_owned())).is_err());
+        assert!(
+            ServerConfig::load(None, |name| (name == "OLLAMA_MAX_QUEUE").then(|| "many".to_owned())).is_err()
+        );
     }
 
     #[test]

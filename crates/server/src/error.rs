@@ -21,7 +21,9 @@ pub enum ServerError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The address cannot be had.
-    #[error("cannot listen on {address}: {source}; choose another with --host, or stop the program that uses it")]
+    #[error(
+        "cannot listen on {address}: {source}; choose another with --host, or stop the program that uses it"
+    )]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -50,7 +52,9 @@ pub enum ServerError {
 pub(crate) enum ApiError {
     #[error("{0}")]
     BadRequest(String),
-    #[error("the prompt of {n_tokens} tokens is longer than the context of {n_ctx}; shorten it, start the server with a larger --ctx, or ask for `overflow`: `drop_oldest` or `shift`")]
+    #[error(
+        "the prompt of {n_tokens} tokens is longer than the context of {n_ctx}; shorten it, start the server with a larger --ctx, or ask for `overflow`: `drop_oldest` or `shift`"
+    )]
     ContextLength { n_tokens: usize, n_ctx: usize },
     #[error("{0}")]
     Unauthorized(&'static str),
@@ -214,7 +218,9 @@ impl From<EngineError> for ApiError {
 impl From<HubError> for ApiError {
     fn from(error: HubError) -> ApiError {
         match error {
-            HubError::UnknownModel { name, .. } | HubError::NotStored { name } => ApiError::ModelNotFound(name),
+            HubError::UnknownModel { name, .. } | HubError::NotStored { name } => {
+                ApiError::ModelNotFound(name)
+            }
             HubError::BadReference { .. } => ApiError::BadRequest("invalid model name".to_owned()),
             error => ApiError::internal(&error),
         }

@@ -10,9 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use whit_engine::{
-    CancelToken, Event, FinishReason, Item, Model, Overflow, Prompt, Request, SamplerConfig,
-};
+use whit_engine::{CancelToken, Event, FinishReason, Item, Model, Overflow, Prompt, Request, SamplerConfig};
 
 use whit_sample::Grammar;
 
@@ -127,7 +125,8 @@ pub(crate) async fn start(state: &AppState, job: Job) -> Result<Stream, ApiError
         service.submit(request, Box::new(sink))?;
         Ok::<_, ApiError>(prepared)
     };
-    let prepared = tokio::task::spawn_blocking(submit).await.map_err(|error| ApiError::internal(&error))??;
+    let prepared =
+        tokio::task::spawn_blocking(submit).await.map_err(|error| ApiError::internal(&error))??;
     Ok(Stream {
         events,
         stopping: state.stopping.subscribe(),

@@ -92,7 +92,8 @@ fn admit(config: &ServerConfig, request: &Request) -> Result<Admitted, ApiError>
         let allowed = origin.to_str().is_ok_and(|origin| is_allowed_origin(config, origin, host));
         if !allowed {
             return Err(ApiError::Forbidden(
-                "pages of this Origin may not call this server; add it to WHIT_ORIGINS or OLLAMA_ORIGINS".to_owned(),
+                "pages of this Origin may not call this server; add it to WHIT_ORIGINS or OLLAMA_ORIGINS"
+                    .to_owned(),
             ));
         }
     }
@@ -130,7 +131,9 @@ fn secret(headers: &HeaderMap) -> Option<&str> {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
-    bearer.or_else(|| header_text(headers, &HeaderName::from_static("x-api-key"))).filter(|key| !key.is_empty())
+    bearer
+        .or_else(|| header_text(headers, &HeaderName::from_static("x-api-key")))
+        .filter(|key| !key.is_empty())
 }
 
 /// What a key opens. Digests are compared whole, and all of them, so that time tells nothing.
@@ -183,7 +186,8 @@ fn is_allowed_origin(config: &ServerConfig, origin: &str, host: &str) -> bool {
     }
     // A page of a program on this machine.
     let name = name_of(place);
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
 }
 
 fn with_cors(mut response: Response, origin: HeaderValue, is_preflight: bool) -> Response {

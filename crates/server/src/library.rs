@@ -222,8 +222,7 @@ impl Library {
         let fail = |error: &dyn std::error::Error| ApiError::internal(error);
         let gguf = Gguf::open(&entry.path).map_err(|error| fail(&error))?;
         let info = whit_models::describe(&gguf).map_err(|error| fail(&error))?;
-        let template =
-            gguf.metadata().opt_str("tokenizer.chat_template").ok().flatten().map(str::to_owned);
+        let template = gguf.metadata().opt_str("tokenizer.chat_template").ok().flatten().map(str::to_owned);
         let capabilities = capabilities(&gguf, template.as_deref());
         let facts = Arc::new(Facts { info, template, capabilities });
         lock(&self.facts).insert(entry.path.clone(), (entry.modified, entry.size, facts.clone()));
@@ -270,7 +269,9 @@ impl Library {
             }
         }
         if self.files.iter().any(|(known, _)| *known == entry.name) {
-            return Err(ApiError::BadRequest("this model is a file outside of the store; delete it there".to_owned()));
+            return Err(ApiError::BadRequest(
+                "this model is a file outside of the store; delete it there".to_owned(),
+            ));
         }
         let reference: Reference = entry.name.parse()?;
         self.store.remove(&reference)?;

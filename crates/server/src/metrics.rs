@@ -76,7 +76,8 @@ impl Metrics {
         };
         head(&mut out, "requests_total", "counter", "Requests answered.");
         for ((route, status), n) in self.requests.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            let _ = writeln!(out, "whit_requests_total{{route=\"{}\",status=\"{status}\"}} {n}", label(route));
+            let _ =
+                writeln!(out, "whit_requests_total{{route=\"{}\",status=\"{status}\"}} {n}", label(route));
         }
         for (name, help, counter) in [
             ("prompt_tokens_total", "Tokens in prompts of answers that ended.", &self.prompt_tokens),
@@ -94,10 +95,14 @@ impl Metrics {
         }
         let n = self.first_token.n.load(Ordering::Relaxed);
         let sum = Duration::from_micros(self.first_token.sum_micros.load(Ordering::Relaxed)).as_secs_f64();
-        let _ = writeln!(out, "whit_{name}_bucket{{le=\"+Inf\"}} {n}\nwhit_{name}_sum {sum}\nwhit_{name}_count {n}");
+        let _ = writeln!(
+            out,
+            "whit_{name}_bucket{{le=\"+Inf\"}} {n}\nwhit_{name}_sum {sum}\nwhit_{name}_count {n}"
+        );
         head(&mut out, "models_loaded", "gauge", "Models in memory.");
         let _ = writeln!(out, "whit_models_loaded {}", loaded.len());
-        let stats: Vec<_> = loaded.iter().map(|model| (label(&model.entry.name), model.service.stats())).collect();
+        let stats: Vec<_> =
+            loaded.iter().map(|model| (label(&model.entry.name), model.service.stats())).collect();
         head(&mut out, "requests_running", "gauge", "Requests that generate or read their prompt.");
         for (model, stats) in &stats {
             let _ = writeln!(out, "whit_requests_running{{model=\"{model}\"}} {}", stats.running);

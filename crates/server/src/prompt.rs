@@ -78,7 +78,9 @@ pub(crate) fn prepare(
         Input::Text(text) => fit(model, model.prepare(&Prompt::Text(text))?.tokens, n_ctx, room, overflow),
         Input::Raw(text) => fit(model, raw(model, &text)?, n_ctx, room, overflow),
         Input::Tokens(tokens) => fit(model, tokens, n_ctx, room, overflow),
-        Input::Infill { prefix, suffix } => fit(model, infill(model, &prefix, &suffix)?, n_ctx, room, overflow),
+        Input::Infill { prefix, suffix } => {
+            fit(model, infill(model, &prefix, &suffix)?, n_ctx, room, overflow)
+        }
     }
 }
 

@@ -55,7 +55,10 @@ struct Part {
 
 impl Part {
     fn is_empty(&self) -> bool {
-        self.content.is_empty() && self.thinking.is_empty() && self.calls.is_empty() && self.logprobs.is_empty()
+        self.content.is_empty()
+            && self.thinking.is_empty()
+            && self.calls.is_empty()
+            && self.logprobs.is_empty()
     }
 
     fn append(&mut self, other: Part) {
@@ -185,7 +188,9 @@ impl Answer {
         for event in events {
             match event {
                 ToolEvent::Content(text) => part.content.push_str(&text),
-                ToolEvent::ToolCallStart { name, .. } => self.call = Some(Call { name, arguments: String::new() }),
+                ToolEvent::ToolCallStart { name, .. } => {
+                    self.call = Some(Call { name, arguments: String::new() })
+                }
                 ToolEvent::ToolCallArguments(text) => {
                     if let Some(call) = &mut self.call {
                         call.arguments.push_str(&text);

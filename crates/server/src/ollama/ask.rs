@@ -75,7 +75,9 @@ impl WireMessage {
     /// As templates know it.
     fn read(self, model: &str) -> Result<Message, ApiError> {
         if self.role.is_empty() {
-            return Err(ApiError::BadRequest("a message needs a role: system, user, assistant or tool".to_owned()));
+            return Err(ApiError::BadRequest(
+                "a message needs a role: system, user, assistant or tool".to_owned(),
+            ));
         }
         no_images(self.images, model)?;
         let mut message = Message::new(self.role, self.content.unwrap_or_default());
@@ -115,7 +117,9 @@ async fn generate_inner(state: AppState, body: Bytes) -> Result<Response, ApiErr
     let context = request.context.unwrap_or_default();
     let input = if request.raw == Some(true) {
         if system.is_some() || template.is_some() || !context.is_empty() {
-            return Err(ApiError::BadRequest("raw mode does not support template, system, or context".to_owned()));
+            return Err(ApiError::BadRequest(
+                "raw mode does not support template, system, or context".to_owned(),
+            ));
         }
         Input::Raw(prompt)
     } else if !suffix.is_empty() {
@@ -241,7 +245,9 @@ fn thinking(think: &Option<Value>, facts: &Facts, name: &str) -> Result<bool, Ap
         Some(Value::String(level)) if ["low", "medium", "high", "max"].contains(&level.as_str()) => true,
         Some(Value::String(level)) if level == "none" => false,
         Some(other) => {
-            let text = format!("invalid think value: {other} (must be \"high\", \"medium\", \"low\", true, or false)");
+            let text = format!(
+                "invalid think value: {other} (must be \"high\", \"medium\", \"low\", true, or false)"
+            );
             return Err(ApiError::BadRequest(text));
         }
     };
@@ -303,7 +309,10 @@ fn present(text: Option<String>) -> Option<String> {
 
 /// A template of the request's own.
 pub(super) fn jinja(template: Option<String>) -> Result<Option<String>, ApiError> {
-    if template.as_ref().is_some_and(|text| text.contains("{{ .") || text.contains("{{.") || text.contains("{{- .")) {
+    if template
+        .as_ref()
+        .is_some_and(|text| text.contains("{{ .") || text.contains("{{.") || text.contains("{{- ."))
+    {
         let text = "this template is written for Go; templates here are Jinja, as model files hold them";
         return Err(ApiError::BadRequest(text.to_owned()));
     }

@@ -51,7 +51,8 @@ pub(super) async fn create(State(state): State<AppState>, body: Bytes) -> Respon
     };
     match work.await {
         Ok((true, from)) => {
-            let statuses = [format!("using existing layer {from}"), "writing manifest".into(), "success".into()];
+            let statuses =
+                [format!("using existing layer {from}"), "writing manifest".into(), "success".into()];
             let lines = statuses.map(|status| format!("{}\n", json!({"status": status})));
             ([(header::CONTENT_TYPE, "application/x-ndjson")], lines.concat()).into_response()
         }
@@ -64,7 +65,9 @@ pub(super) async fn create(State(state): State<AppState>, body: Bytes) -> Respon
 fn make(state: &AppState, request: CreateRequest) -> Result<String, ApiError> {
     let bad = |text: &str| Err(ApiError::BadRequest(text.to_owned()));
     if request.modelfile.is_some() {
-        return bad("`modelfile` is no longer understood; send `from` or `files`, `template`, `system` and `parameters`");
+        return bad(
+            "`modelfile` is no longer understood; send `from` or `files`, `template`, `system` and `parameters`",
+        );
     }
     if request.quantize.is_some_and(|format| !format.is_empty()) {
         return bad("this server does not quantize; upload a quantized GGUF file");
@@ -119,7 +122,9 @@ fn make(state: &AppState, request: CreateRequest) -> Result<String, ApiError> {
 /// Whether an uploaded file is a model that can be run.
 fn check(path: &Path) -> Result<(), ApiError> {
     if !path.is_file() {
-        return Err(ApiError::BadRequest("a file was not uploaded: POST it to /api/blobs/sha256:…".to_owned()));
+        return Err(ApiError::BadRequest(
+            "a file was not uploaded: POST it to /api/blobs/sha256:…".to_owned(),
+        ));
     }
     whit_engine::Model::open(path).map(drop).map_err(|error| {
         tracing::warn!(%error, "an uploaded file is no model");
@@ -177,7 +182,9 @@ async fn take(state: &AppState, digest: &str, body: Body) -> Result<StatusCode, 
     }
     let wanted = digest.strip_prefix("sha256:").unwrap_or(digest).to_owned();
     if hex(&hasher.finalize()) != wanted {
-        return Err(ApiError::BadRequest("digest mismatch: the file is not the one that its name says".to_owned()));
+        return Err(ApiError::BadRequest(
+            "digest mismatch: the file is not the one that its name says".to_owned(),
+        ));
     }
     blocking(move || {
         partial.file.sync_all().map_err(fail)?;

@@ -144,7 +144,9 @@ mod tests {
     #[test]
     fn parameter_sizes() {
         // As Ollama writes them: format.HumanNumber.
-        for (n, expected) in [(999, "999"), (11_000, "11K"), (134_515_008, "134.52M"), (1_543_714_304, "1.5B")] {
+        for (n, expected) in
+            [(999, "999"), (11_000, "11K"), (134_515_008, "134.52M"), (1_543_714_304, "1.5B")]
+        {
             assert_eq!(parameter_size(n), expected);
         }
     }

@@ -58,7 +58,8 @@ impl Options {
         let float = || value.as_f64().map(|number| number as f32).ok_or_else(|| wrong("float32"));
         // Clients write whole numbers as 5.0 too.
         let integer = || {
-            let whole = value.as_i64().or_else(|| value.as_f64().filter(|x| x.fract() == 0.0).map(|x| x as i64));
+            let whole =
+                value.as_i64().or_else(|| value.as_f64().filter(|x| x.fract() == 0.0).map(|x| x as i64));
             whole.ok_or_else(|| wrong("integer"))
         };
         // Zero and less are "as you like".
@@ -108,7 +109,8 @@ mod tests {
     use serde_json::json;
 
     fn read(layers: &[Value], strict: bool) -> Result<Options, String> {
-        let layers: Vec<&Map<String, Value>> = layers.iter().map(|layer| layer.as_object().unwrap()).collect();
+        let layers: Vec<&Map<String, Value>> =
+            layers.iter().map(|layer| layer.as_object().unwrap()).collect();
         Options::read(&layers, strict).map_err(|error| error.to_string())
     }
 
@@ -134,7 +136,10 @@ mod tests {
             true,
         )
         .unwrap();
-        assert_eq!((options.sampling.top_k, options.sampling.repeat_last_n, options.sampling.seed), (0, -1, None));
+        assert_eq!(
+            (options.sampling.top_k, options.sampling.repeat_last_n, options.sampling.seed),
+            (0, -1, None)
+        );
         assert_eq!((options.n_ctx, options.n_keep), (Some(4), None));
         assert_eq!(read(&[json!({"top_k": 99_999_999_999i64})], true).unwrap().sampling.top_k, u32::MAX);
     }
@@ -148,7 +153,11 @@ mod tests {
             (json!({"tempreature": 1}), true, Some("invalid option \"tempreature\"")),
             (json!({"tempreature": 1}), false, None),
             (json!({"num_gpu": 1}), true, None),
-            (json!({"overflow": "never"}), false, Some("overflow is `never`; give `error`, `drop_oldest` or `shift`")),
+            (
+                json!({"overflow": "never"}),
+                false,
+                Some("overflow is `never`; give `error`, `drop_oldest` or `shift`"),
+            ),
         ] {
             assert_eq!(read(&[options.clone()], strict).err().as_deref(), expected, "{options}");
         }

@@ -49,7 +49,9 @@ pub(super) async fn pull(State(state): State<AppState>, body: Bytes) -> Response
         let result = result.map(|model| model.manifest.map_or_else(String::new, |m| m.sha256));
         let result = result.map_err(|error| match error {
             HubError::UnknownModel { .. } => ApiError::ModelNotFound(name),
-            HubError::Io { .. } | HubError::DiskFull { .. } | HubError::Damaged { .. } => ApiError::internal(&error),
+            HubError::Io { .. } | HubError::DiskFull { .. } | HubError::Damaged { .. } => {
+                ApiError::internal(&error)
+            }
             // What the package index says helps, and holds no path.
             error => ApiError::Internal(error.to_string()),
         });

@@ -64,9 +64,9 @@ fn describe(state: &AppState, request: &ShowRequest) -> Result<Json<Value>, ApiE
     set("details", details(&entry, &facts));
     set("model_info", metadata(&gguf, facts.info.n_params, verbose));
     if verbose {
-        let tensors = gguf.tensors().iter().map(|tensor| {
-            json!({"name": &*tensor.name, "type": tensor.dtype.to_string(), "shape": tensor.shape})
-        });
+        let tensors = gguf.tensors().iter().map(
+            |tensor| json!({"name": &*tensor.name, "type": tensor.dtype.to_string(), "shape": tensor.shape}),
+        );
         set("tensors", tensors.collect());
     }
     set("capabilities", json!(facts.capabilities));

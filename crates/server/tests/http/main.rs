@@ -1,0 +1,10 @@
+//! The server as its clients meet it: started on a port of the system's choice, with tiny models whose answers are known,
+//! and spoken to over plain sockets.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod client;
+mod faults;
+mod guards;
+mod models;
+mod ollama;
+mod own;
