@@ -29,7 +29,14 @@ pub(crate) struct Library {
     store: Store,
     files: Vec<(String, PathBuf)>,
     recipes: Mutex<BTreeMap<String, Arc<Recipe>>>,
-    facts: Mutex<HashMap<PathBuf, (SystemTime, u64, Arc<Facts>)>>,
+    facts: Mutex<HashMap<PathBuf, Known>>,
+}
+
+/// What was read of a file, as it was when it was read.
+struct Known {
+    modified: Option<SystemTime>,
+    size: u64,
+    facts: Arc<Facts>,
 }
 
 /// A model by another name.
@@ -135,7 +142,7 @@ impl Library {
         let missing = || ApiError::ModelNotFound(name.to_owned());
         let recipe = lock(&self.recipes).get(wanted).cloned();
         match recipe {
-            Some(recipe) => self.from_recipe(wanted, recipe).map_err(|_| missing()),
+            Some(recipe) => self.by_recipe(wanted, recipe).map_err(|_| missing()),
             None => self.find_plain(wanted).ok_or_else(missing),
         }
     }
@@ -159,7 +166,7 @@ impl Library {
         }
     }
 
-    fn from_recipe(&self, name: &str, recipe: Arc<Recipe>) -> Result<Entry, ApiError> {
+    fn by_recipe(&self, name: &str, recipe: Arc<Recipe>) -> Result<Entry, ApiError> {
         let base = match recipe.from.strip_prefix("sha256:") {
             Some(digest) => Entry::of_file(name, &self.blob(digest)?).map(|entry| (entry, None)),
             None => self.find_plain(&recipe.from).map(|entry| {
@@ -194,7 +201,7 @@ impl Library {
     pub(crate) fn list(&self) -> Result<Vec<Entry>, ApiError> {
         let recipes = lock(&self.recipes).clone();
         let mut entries: Vec<Entry> =
-            recipes.into_iter().filter_map(|(name, recipe)| self.from_recipe(&name, recipe).ok()).collect();
+            recipes.into_iter().filter_map(|(name, recipe)| self.by_recipe(&name, recipe).ok()).collect();
         let hidden = |entries: &[Entry], name: &str| entries.iter().any(|entry| entry.name == name);
         for (name, path) in &self.files {
             if !hidden(&entries, name) {
@@ -212,10 +219,11 @@ impl Library {
 
     /// What the file of a model says of itself. Reads the header, once.
     pub(crate) fn facts(&self, entry: &Entry) -> Result<Arc<Facts>, ApiError> {
+        let modified = fs::metadata(&entry.path).and_then(|metadata| metadata.modified()).ok();
         let known = lock(&self.facts)
             .get(&entry.path)
-            .filter(|(_, size, _)| *size == entry.size)
-            .map(|(_, _, facts)| facts.clone());
+            .filter(|known| known.size == entry.size && known.modified == modified)
+            .map(|known| Arc::clone(&known.facts));
         if let Some(facts) = known {
             return Ok(facts);
         }
@@ -225,7 +233,8 @@ impl Library {
         let template = gguf.metadata().opt_str("tokenizer.chat_template").ok().flatten().map(str::to_owned);
         let capabilities = capabilities(&gguf, template.as_deref());
         let facts = Arc::new(Facts { info, template, capabilities });
-        lock(&self.facts).insert(entry.path.clone(), (entry.modified, entry.size, facts.clone()));
+        lock(&self.facts)
+            .insert(entry.path.clone(), Known { modified, size: entry.size, facts: Arc::clone(&facts) });
         Ok(facts)
     }
 

@@ -22,7 +22,10 @@ const VERSION: &str = "0.32.0";
 
 pub(crate) fn router() -> Router<AppState> {
     Router::new()
-        .route("/api/version", get(|| async { Json(json!({"version": VERSION, "whit": env!("CARGO_PKG_VERSION")})) }))
+        .route(
+            "/api/version",
+            get(|| async { Json(json!({"version": VERSION, "whit": env!("CARGO_PKG_VERSION")})) }),
+        )
         .route("/api/generate", post(ask::generate))
         .route("/api/chat", post(ask::chat))
         .route("/api/tags", get(manage::tags))

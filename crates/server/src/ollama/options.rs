@@ -159,7 +159,7 @@ mod tests {
                 Some("overflow is `never`; give `error`, `drop_oldest` or `shift`"),
             ),
         ] {
-            assert_eq!(read(&[options.clone()], strict).err().as_deref(), expected, "{options}");
+            assert_eq!(read(std::slice::from_ref(&options), strict).err().as_deref(), expected, "{options}");
         }
     }
 }
