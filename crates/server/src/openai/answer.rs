@@ -306,7 +306,8 @@ mod tests {
         let roles: Vec<&str> = chat.messages.iter().map(|message| message.role.as_str()).collect();
         assert_eq!(roles, ["system", "user", "assistant", "user"]);
         assert!(chat.messages[0].text().unwrap().contains("\"name\":\"f\""));
-        assert_eq!(chat.messages[2].text().unwrap(), "{\"arguments\":{},\"name\":\"f\"}");
+        let call: Value = serde_json::from_str(chat.messages[2].text().unwrap()).unwrap();
+        assert_eq!(call, json!({"name": "f", "arguments": {}}));
         assert_eq!(chat.messages[3].text().unwrap(), "Result of f:\n4");
         assert!(chat.tools.is_empty());
     }
