@@ -1,7 +1,7 @@
 //! What stands between a wire request with tools and a job, and between a stream and a wire answer: shared by the APIs
 //! that know thoughts and tool calls.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use whit_engine::{Event, FinishReason, Message, Usage};
 use whit_sample::{Grammar, SampleError};
 use whit_text::tools::{ThinkSplitter, ThinkTags, Thought, ToolEvent, ToolFormat, ToolParser};
@@ -100,13 +100,12 @@ impl Manner {
         };
         let key = if self.format == ToolFormat::Llama3 { "parameters" } else { "arguments" };
         let mut calls = Vec::new();
+        let mut shared = Map::new();
         for tool in tools {
             let function = tool.get("function").unwrap_or(tool);
             let this = function.get("name").and_then(Value::as_str).unwrap_or_default();
             if name.is_none_or(|name| name == this) {
-                let any = json!({"type": "object"});
-                let parameters =
-                    function.get("parameters").filter(|schema| schema.is_object()).unwrap_or(&any);
+                let parameters = parameters(function, &mut shared)?;
                 calls.push(json!({
                     "type": "object",
                     "properties": {"name": {"const": this}, key: parameters},
@@ -115,16 +114,22 @@ impl Manner {
                 }));
             }
         }
-        match (calls.len(), name) {
+        let mut schema = match (calls.len(), name) {
             (0, Some(name)) => {
-                Err(ApiError::BadRequest(format!("tool_choice names `{name}`, which is not among the tools")))
+                let text = format!("tool_choice names `{name}`, which is not among the tools");
+                return Err(ApiError::BadRequest(text));
             }
             (0, None) => {
-                Err(ApiError::BadRequest("tool_choice demands a call, but there are no tools".to_owned()))
+                let text = "tool_choice demands a call, but there are no tools";
+                return Err(ApiError::BadRequest(text.to_owned()));
             }
-            (1, _) => grammar(Grammar::json_schema(&calls[0])).map(Some),
-            _ => grammar(Grammar::json_schema(&json!({"anyOf": calls}))).map(Some),
+            (1, _) => calls.remove(0),
+            _ => json!({"anyOf": calls}),
+        };
+        for (place, definitions) in shared {
+            schema[place] = definitions;
         }
+        grammar(Grammar::json_schema(&schema)).map(Some)
     }
 
     /// A reader of the answer that `stream` will give. `tools`: those that the model may call.
@@ -139,6 +144,31 @@ impl Manner {
         let tools = if streams { parser } else { parser.map(ToolParser::whole_calls) };
         Reader { think, tools, thoughts: Vec::new(), events: Vec::new() }
     }
+}
+
+/// The schema of a function's arguments, to be put into a larger one. What it refers to goes to `shared`, for references
+/// count from the root. A model that is free to invent parameters does so without end; it gets those named and no more,
+/// unless the schema says otherwise.
+fn parameters(function: &Value, shared: &mut Map<String, Value>) -> Result<Value, ApiError> {
+    let Some(Value::Object(schema)) = function.get("parameters") else {
+        return Ok(json!({"type": "object"}));
+    };
+    let mut schema = schema.clone();
+    for place in ["$defs", "definitions"] {
+        let Some(Value::Object(definitions)) = schema.remove(place) else { continue };
+        let known = shared.entry(place).or_insert_with(|| json!({}));
+        for (name, definition) in definitions {
+            if known.get(&name).is_some_and(|other| *other != definition) {
+                let text = format!("two of the tools define `{place}/{name}` differently; rename one");
+                return Err(ApiError::BadRequest(text));
+            }
+            known[name] = definition;
+        }
+    }
+    if schema.contains_key("properties") && !schema.contains_key("additionalProperties") {
+        schema.insert("additionalProperties".to_owned(), Value::Bool(false));
+    }
+    Ok(Value::Object(schema))
 }
 
 /// A grammar, or why there is none.
@@ -320,6 +350,25 @@ mod tests {
         assert!(manner.forced(&ToolChoice::Named("f".to_owned()), &tools()).unwrap().is_some());
         assert!(manner.forced(&ToolChoice::Named("g".to_owned()), &tools()).is_err());
         assert!(manner.forced(&ToolChoice::Required, &[]).is_err());
+    }
+
+    #[test]
+    fn schemas_of_arguments_move() {
+        let function = |kind: &str| {
+            json!({"name": "f", "parameters": {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}},
+                "$defs": {"A": {"type": kind}}}})
+        };
+        let mut shared = Map::new();
+        let moved = parameters(&function("string"), &mut shared).unwrap();
+        assert_eq!(
+            moved,
+            json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "additionalProperties": false})
+        );
+        assert_eq!(Value::Object(shared.clone()), json!({"$defs": {"A": {"type": "string"}}}));
+        assert!(parameters(&function("string"), &mut shared).is_ok());
+        assert!(parameters(&function("integer"), &mut shared).is_err());
+        let tools = [json!({"type": "function", "function": function("string")})];
+        assert!(manner(true).forced(&ToolChoice::Required, &tools).unwrap().is_some());
     }
 
     #[test]
