@@ -50,7 +50,7 @@ pub use options::{BackendChoice, EngineOptions, PromptRows};
 pub use request::{CancelToken, Overflow, Prompt, Request, RequestId};
 pub use service::{Service, ServiceLimits, ServiceStats, Shutdown, Sink, Submitted};
 pub use stats::EngineStats;
-pub use whit_base::CacheType;
+pub use whit_base::{BackendError, CacheType};
 pub use whit_cpu::Level;
 pub use whit_models::ModelInfo;
 pub use whit_sample::{Grammar, SamplerConfig};
