@@ -221,6 +221,7 @@ const steps = {
     await page.getByRole("link", { name: "Status" }).click();
     await page.getByText("whit_tokens_generated_total").waitFor();
     await page.getByText("78.0 ms").waitFor();
+    await page.getByText("0.1.0", { exact: true }).waitFor();
     await shot("status-light");
     await axe("status");
     await page.goto(`${server.url}/models`);

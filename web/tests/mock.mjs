@@ -105,7 +105,7 @@ export async function start(dist) {
     const line = (value) => response.write(`${JSON.stringify(value)}\n`);
     const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
     const loaded = { ...MODELS[0], expires_at: new Date(Date.now() + 290_000).toISOString(), context_length: 4096, size_vram: 0 };
-    if (pathname === "/api/version") return json({ version: "0.1.0" });
+    if (pathname === "/api/version") return json({ version: "0.32.0", whit: "0.1.0" });
     if (pathname === "/api/tags") return json({ models: state.models });
     if (pathname === "/api/ps") return json({ models: [loaded] });
     if (pathname === "/healthz" || pathname === "/readyz") return json({});

@@ -146,7 +146,11 @@ export const api = {
   show: (model: string) => json<ShowReply>("/api/show", post({ model })),
   remove: (model: string) => call("/api/delete", { method: "DELETE", body: JSON.stringify({ model }) }),
   unload: (model: string) => call("/api/generate", post({ model, keep_alive: 0, stream: false })),
-  version: async () => (await json<{ version: string }>("/api/version")).version,
+  /** Ours; `version` alone is the one of Ollama whose interface is spoken. */
+  version: async () => {
+    const reply = await json<{ version: string; whit?: string }>("/api/version");
+    return reply.whit ?? reply.version;
+  },
   metrics: async () => await (await call("/metrics")).text(),
   /** The status code of a health endpoint; 0 when nobody answers. */
   probe: (path: "/healthz" | "/readyz") =>
