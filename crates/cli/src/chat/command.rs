@@ -182,6 +182,7 @@ mod tests {
             sampling: whit_engine::SamplerConfig::default(),
             max_tokens: None,
             stop: Vec::new(),
+            grammar: None,
             overflow: Overflow::Error,
             system: None,
             raw: false,

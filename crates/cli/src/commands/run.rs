@@ -1,11 +1,13 @@
 //! `whit run`: an answer to one prompt, or a chat.
 
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use whit_engine::{
-    CancelToken, Done, Engine, Event, FinishReason, Message, Model, Overflow, Prompt, Request, SamplerConfig,
+    CancelToken, Done, Engine, Event, FinishReason, Grammar, Message, Model, Overflow, Prompt, Request,
+    SamplerConfig,
 };
 
 use crate::arguments::{EngineArguments, SamplingArguments};
@@ -52,6 +54,22 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with = "system")]
     raw: bool,
 
+    /// `json`: the answer is a JSON object
+    #[arg(long, value_name = "FORMAT", value_parser = ["json"], group = "shape")]
+    format: Option<String>,
+
+    /// The answer is JSON that the JSON Schema in this file accepts
+    #[arg(long, value_name = "FILE", group = "shape")]
+    schema: Option<PathBuf>,
+
+    /// The answer is text of the grammar in this file: GBNF, or Lark if its name ends with .lark
+    #[arg(long, value_name = "FILE", group = "shape")]
+    grammar: Option<PathBuf>,
+
+    /// The answer is text that this regular expression matches
+    #[arg(long, value_name = "REGEX", group = "shape")]
+    regex: Option<String>,
+
     /// Print each token as a line of JSON, with its log-probability and those of the N likeliest
     #[arg(long, value_name = "N")]
     logprobs: Option<usize>,
@@ -75,12 +93,38 @@ fn overflow(text: &str) -> Result<Overflow, String> {
     }
 }
 
+impl Arguments {
+    /// What the answer must look like, if anything says so.
+    fn shape(&self) -> Result<Option<Grammar>> {
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+        };
+        let grammar = if let Some(path) = &self.schema {
+            let schema = serde_json::from_str(&read(path)?)
+                .map_err(|error| Usage(format!("{} is no JSON: {error}", path.display())))?;
+            Grammar::json_schema(&schema)
+        } else if let Some(path) = &self.grammar {
+            let text = read(path)?;
+            let is_lark = path.extension().is_some_and(|extension| extension == "lark");
+            if is_lark { Grammar::lark(&text) } else { Grammar::gbnf(&text) }
+        } else if let Some(regex) = &self.regex {
+            Grammar::regex(regex)
+        } else if self.format.is_some() {
+            Grammar::json()
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(grammar.map_err(|error| Usage(error.to_string()))?))
+    }
+}
+
 /// What every answer of a run has in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) sampling: SamplerConfig,
     pub(crate) max_tokens: Option<usize>,
     pub(crate) stop: Vec<String>,
+    pub(crate) grammar: Option<Grammar>,
     pub(crate) overflow: Overflow,
     pub(crate) system: Option<String>,
     pub(crate) raw: bool,
@@ -93,6 +137,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, start: Instant) -> Res
         sampling,
         max_tokens: arguments.max_tokens,
         stop: arguments.stop.clone(),
+        grammar: arguments.shape()?,
         overflow: arguments.overflow,
         system: arguments.system.clone(),
         raw: arguments.raw,
@@ -176,6 +221,7 @@ pub(crate) fn answer(
         sampling: settings.sampling.clone(),
         max_tokens: settings.max_tokens,
         stop: settings.stop.clone(),
+        grammar: settings.grammar.clone(),
         overflow: settings.overflow,
         cancel: Some(cancel.clone()),
         ..Request::new(prompt)
@@ -220,6 +266,9 @@ pub(crate) fn answer(
             "warning: the answer ends here because the context of {n_ctx} tokens is full\n\n\
              hint: use a larger context (--ctx), or let the oldest text be forgotten (--overflow shift)"
         );
+    }
+    if done.reason == FinishReason::Length && settings.grammar.is_some() {
+        note!("warning: the answer is incomplete: it ends here because of --max-tokens");
     }
     if settings.verbose {
         report(&done, first);

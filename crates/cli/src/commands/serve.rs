@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     allow_remote_without_key: bool,
 
-    /// A page of another origin that may call, such as https://chat.example; may be given several times
+    /// A page of another origin that may call, such as `https://chat.example`; may be given several times
     #[arg(long, value_name = "ORIGIN")]
     origin: Vec<String>,
 

@@ -200,3 +200,53 @@ fn ctrl_c_stops_the_answer() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("generation ") && !stderr.contains("error"), "{stderr}");
 }
+
+#[test]
+fn answers_keep_to_a_grammar() {
+    let golden = Golden::new("qwen2-gqa7");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("writing");
+        path.display().to_string()
+    };
+    let schema = file("schema.json", r#"{ "type": "integer", "minimum": 100, "maximum": 999 }"#);
+    let gbnf = file("list.gbnf", "root ::= (\"- \" [a-z]{3} \"\\n\"){2}\n");
+    let lark = file("sum.lark", "start: /[0-9]{2}/ \"+\" /[0-9]{2}/");
+    let prompt = golden.prompt_text();
+    let ask = |flags: &[&str]| {
+        let head = ["run", "--raw", "--seed", "1", "--temperature", "2"];
+        run(&[&head[..], flags, &["--", &golden.path, &prompt]].concat())
+    };
+    let all = |text: &str, belongs: fn(char) -> bool| text.chars().all(belongs);
+    let answer = ask(&["--schema", &schema]).ok();
+    assert!(answer.len() == 4 && answer.trim().parse::<u32>().is_ok_and(|n| n >= 100), "{answer}");
+    let answer = ask(&["--grammar", &gbnf]).ok();
+    let lines: Vec<&str> = answer.trim_end().lines().collect();
+    assert!(
+        lines.len() == 2 && lines.iter().all(|line| line.len() == 5 && line.starts_with("- ")),
+        "{answer}"
+    );
+    let answer = ask(&["--grammar", &lark]).ok();
+    assert!(answer.len() == 6 && all(answer.trim(), |c| c == '+' || c.is_ascii_digit()), "{answer}");
+    let answer = ask(&["--regex", "[xyz]{40}"]).ok();
+    assert!(answer.len() == 41 && all(answer.trim(), |c| ('x'..='z').contains(&c)), "{answer}");
+    let cut = ask(&["--regex", "[xyz]{40}", "--max-tokens", "5"]);
+    assert!(cut.stderr.contains("incomplete"), "{}", cut.stderr);
+
+    let unsupported = file("unsupported.json", r#"{ "properties": { "a": { "not": {} } } }"#);
+    for (flags, expected) in [
+        (["--schema", &unsupported], "#/properties/a/not"),
+        (["--schema", &gbnf], "is no JSON"),
+        (["--schema", "nowhere.json"], "nowhere.json cannot be read"),
+        (["--grammar", &schema], "the GBNF grammar cannot be used"),
+        (["--regex", "a("], "unclosed group"),
+        (["--format", "xml"], "invalid value"),
+        // The model has no braces.
+        (["--format", "json"], "the JSON schema cannot be used"),
+    ] {
+        let got = ask(&flags);
+        assert!(got.code != Some(0) && got.stdout.is_empty(), "{flags:?}");
+        assert!(got.stderr.contains(expected), "{flags:?}: {}", got.stderr);
+    }
+}
