@@ -165,7 +165,7 @@ pub(crate) unsafe fn gemm<F: Format>(job: &GemmJob) {
     unsafe {
         let tiles = [Tile::unpack::<F>(job, 0), Tile::unpack::<F>(job, 1)];
         let mut m = 0;
-        // Four rows make eight independent sums, enough to hide the latency; six spill registers and are slower (Zen 5).
+        // Four rows make eight independent sums, enough to hide the latency; six make the compiler spill registers.
         while m + 4 <= job.n_x {
             block::<F, 4>(job, &tiles, m);
             m += 4;
