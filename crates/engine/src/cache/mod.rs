@@ -95,7 +95,6 @@ impl KvCache {
     /// token must run for its logits). `copy` is called for each page to copy, and must do so at once.
     pub(crate) fn start(&mut self, tokens: &[u32], mut copy: impl FnMut(PageCopy)) -> SequenceCache {
         self.clock += 1;
-        let mut sequence = SequenceCache { shared: true, ..self.start_alone() };
         let most = tokens.len().saturating_sub(1);
         let mut path = self.path(&tokens[..most]);
         let last = path.last().copied().unwrap_or(ROOT);
@@ -106,15 +105,32 @@ impl KvCache {
                 path.pop();
             }
         }
-        let n_full = path.len() * PAGE_TOKENS;
-        let n_matched = n_full + part.map_or(0, |(_, n)| n);
+        let n_matched = path.len() * PAGE_TOKENS + part.map_or(0, |(_, n)| n);
         for &id in path.iter().chain(part.iter().map(|(child, _)| child)) {
             if let Some(node) = self.tree.get_mut(id) {
                 node.last_used = self.clock;
             }
         }
+        let mut sequence = self.take_over(&path, n_matched);
+        if let Some((child, n_tokens)) = part
+            && !self.copy_start(&mut sequence, child, n_tokens, &mut copy)
+        {
+            // Without the copy, a window reaches further back. Making room for it may have cost some of the path, too.
+            while !self.holds(&path, None, path.len() * PAGE_TOKENS) {
+                path.pop();
+            }
+            let whole = self.take_over(&path, path.len() * PAGE_TOKENS);
+            self.give_back(std::mem::replace(&mut sequence, whole));
+        }
+        sequence
+    }
+
+    /// A sequence of the full pages of `path`, those that a token at `position` sees.
+    fn take_over(&mut self, path: &[NodeId], position: usize) -> SequenceCache {
+        let mut sequence =
+            SequenceCache { shared: true, len: path.len() * PAGE_TOKENS, ..self.start_alone() };
         for (g, group) in self.groups.iter_mut().enumerate() {
-            let first = group.first_visible(n_matched) / PAGE_TOKENS;
+            let first = group.first_visible(position) / PAGE_TOKENS;
             sequence.n_dropped[g] = first.min(path.len());
             for (at, &id) in path.iter().enumerate() {
                 let page = self.tree.get(id).map_or(NO_PAGE, |node| node.pages[g]);
@@ -124,10 +140,6 @@ impl KvCache {
                 }
                 sequence.tables[g].push(page);
             }
-        }
-        sequence.len = n_full;
-        if let Some((child, n_tokens)) = part {
-            self.copy_start(&mut sequence, child, n_tokens, &mut copy);
         }
         sequence
     }
@@ -184,22 +196,23 @@ impl KvCache {
         })
     }
 
-    /// Gives `sequence` a page of its own with the first `n_tokens` of `child`'s, if pages can be had.
+    /// Gives `sequence` a page of its own with the first `n_tokens` of `child`'s. False: no page is to be had.
     fn copy_start(
         &mut self,
         sequence: &mut SequenceCache,
         child: NodeId,
         n_tokens: usize,
         copy: &mut impl FnMut(PageCopy),
-    ) {
-        let Some(sources) = self.tree.get(child).map(|node| node.pages.clone()) else { return };
+    ) -> bool {
+        let Some(sources) = self.tree.get(child).map(|node| node.pages.clone()) else { return false };
         // Held so that making room cannot take them away.
         for (group, &page) in self.groups.iter_mut().zip(&*sources) {
             if page != NO_PAGE {
                 group.pool.share(page);
             }
         }
-        if self.reserve(sequence, n_tokens).is_ok() {
+        let has_page = self.reserve(sequence, n_tokens).is_ok();
+        if has_page {
             for (group, &from) in sources.iter().enumerate() {
                 let to = sequence.tables[group].last().copied().unwrap_or(NO_PAGE);
                 if from != NO_PAGE && to != NO_PAGE {
@@ -213,6 +226,7 @@ impl KvCache {
                 group.pool.give_back(page);
             }
         }
+        has_page
     }
 
     /// Whether the nodes of `path`, and `part` after them, hold every page that a token at `position` sees.
@@ -261,6 +275,10 @@ impl KvCache {
             let parent = self.register(&sequence, tokens);
             self.register_rest(&sequence, tokens, parent);
         }
+        self.give_back(sequence);
+    }
+
+    fn give_back(&mut self, sequence: SequenceCache) {
         for (group, table) in self.groups.iter_mut().zip(&sequence.tables) {
             for &page in table.iter().filter(|&&page| page != NO_PAGE) {
                 group.pool.give_back(page);

@@ -202,6 +202,23 @@ fn live_sequences_are_never_evicted() {
 }
 
 #[test]
+fn a_window_is_whole_where_no_page_is_left_to_copy_to() {
+    let mut bench = Bench::new(&[(None, 4), (Some(20), 8)]);
+    bench.whole(&tokens(96));
+    bench.start(&variant(0, 10));
+    bench.run(0, 10).unwrap(); // the last page
+    assert_eq!(bench.start(&tokens(97)), 96);
+    // After 84 tokens the window begins in the third page; after the 64 that need no page, in the second.
+    let n = bench.start(&variant(84, 97));
+    assert!(n <= 64);
+    bench.finish(0);
+    bench.finish(1);
+    bench.run(0, 97 - n).unwrap();
+    bench.finish(0);
+    bench.assert_no_leak();
+}
+
+#[test]
 fn sequences_alone_leave_nothing_behind() {
     let mut bench = Bench::new(&[(None, 4), (Some(8), 4)]);
     let sequence = bench.cache.start_alone();
@@ -223,7 +240,13 @@ fn random_traffic() {
         state ^= state << 17;
         (state >> 33) as usize % n
     };
-    for groups in [&[(None, 24)][..], &[(None, 24), (Some(40), 18)], &[(Some(20), 16), (Some(70), 24)]] {
+    let pools = [
+        &[(None, 24)][..],
+        &[(None, 24), (Some(40), 18)],
+        &[(Some(20), 16), (Some(70), 24)],
+        &[(None, 9), (Some(20), 18)], // too few for all who are live
+    ];
+    for groups in pools {
         let mut bench = Bench::new(groups);
         let mut n_cached = 0;
         for _ in 0..3000 {
@@ -240,7 +263,7 @@ fn random_traffic() {
                     let (sequence, tokens) = &bench.live[index];
                     let left = tokens.len() - sequence.len();
                     if left > 0 && bench.run(index, 1 + random(left.min(40))).is_err() {
-                        bench.finish(index);
+                        bench.finish(random(bench.live.len()));
                     }
                 }
                 _ => {}
