@@ -5,8 +5,8 @@ use std::time::Duration;
 /// One thing that happened to a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A token was chosen. All texts together are the answer. The token that ends an answer comes too; its text is what
-    /// was still held back, usually nothing.
+    /// A token was chosen. All texts together are the answer. A control token has no text of its own: with it comes what
+    /// was held back before it. The one that ends an answer comes too.
     Token {
         /// The token.
         id: u32,

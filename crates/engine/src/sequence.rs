@@ -159,7 +159,10 @@ impl Sequence {
         let mut text = String::new();
         let mut reason = ends.then_some(FinishReason::Eos);
         // The vocabulary of the model may be padded beyond the tokenizer's: such a token has no text.
-        if !ends && (id as usize) < tokenizer.n_tokens() {
+        if tokenizer.is_control(id) && reason.is_none() {
+            // It is no text, and neither a character nor a stop text reaches across it: what is held back comes before it.
+            reason = self.release_text(&mut text).map(FinishReason::Stop);
+        } else if !ends && (id as usize) < tokenizer.n_tokens() {
             self.piece.clear();
             self.decoder.push(tokenizer, id, &mut self.piece)?;
             if let StopStatus::Stopped(index) = self.stops.push(&self.piece, &mut text) {

@@ -206,6 +206,12 @@ impl Stream {
         self.model().tokenizer().is_ok_and(|tokenizer| tokenizer.is_end_of_generation(id))
     }
 
+    /// How a control token is spelled; nothing for a token that is text.
+    pub(crate) fn control(&self, id: u32) -> Option<&str> {
+        let tokenizer = self.model().tokenizer().ok().filter(|tokenizer| tokenizer.is_control(id))?;
+        std::str::from_utf8(tokenizer.token_text(id)?).ok()
+    }
+
     /// The last few tokens of the prompt as text: whether the template has opened thoughts.
     pub(crate) fn prompt_end(&self) -> String {
         let from = self.prompt.len().saturating_sub(8);

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde_json::{Map, Value, json};
 use whit_engine::{Done, Event, FinishReason};
-use whit_text::tools::{ThinkSplitter, Thought, ToolEvent, ToolParser};
+use whit_text::tools::{AnswerPart, AnswerReader};
 
 use crate::clock;
 use crate::error::ApiError;
@@ -28,8 +28,7 @@ pub(crate) struct Answer {
     /// As the client named it.
     pub(crate) model: String,
     pub(crate) stream: Stream,
-    pub(crate) thoughts: Option<ThinkSplitter>,
-    pub(crate) tools: Option<ToolParser>,
+    pub(crate) reader: AnswerReader,
     pub(crate) wants_logprobs: bool,
     /// Ids so far: what `/api/generate` gives as `context`.
     pub(crate) ids: Vec<u32>,
@@ -125,8 +124,11 @@ impl Answer {
             match self.stream.next().await? {
                 Ok(Event::Token { id, text, logprob, top }) => {
                     self.ids.push(id);
-                    let mut part = Part::default();
-                    self.feed(&text, &mut part);
+                    let mut parts = self.reader.push(&text);
+                    if let Some(spelling) = self.stream.control(id) {
+                        parts.extend(self.reader.control(spelling));
+                    }
+                    let mut part = self.gather(parts);
                     if let (true, Some(logprob)) = (self.wants_logprobs, logprob)
                         && !self.stream.ends_answer(id)
                     {
@@ -138,65 +140,30 @@ impl Answer {
                 }
                 Ok(Event::Shifted { .. }) => {}
                 Ok(Event::Done(done)) => {
-                    let mut part = Part::default();
-                    self.finish(&mut part);
-                    return Some(Ok(Step::Done(part, done)));
+                    let rest = self.reader.finish();
+                    return Some(Ok(Step::Done(self.gather(rest), done)));
                 }
                 Err(error) => return Some(Err(error)),
             }
         }
     }
 
-    /// Parts thoughts and calls from the text.
-    fn feed(&mut self, text: &str, part: &mut Part) {
-        let Some(splitter) = &mut self.thoughts else { return self.feed_answer(text, part) };
-        let mut thoughts = Vec::new();
-        splitter.push(text, &mut thoughts);
-        self.take(thoughts, part);
-    }
-
-    fn take(&mut self, thoughts: Vec<Thought>, part: &mut Part) {
-        for thought in thoughts {
-            match thought {
-                Thought::Thinking(text) => part.thinking.push_str(&text),
-                Thought::Answer(text) => self.feed_answer(&text, part),
-            }
-        }
-    }
-
-    fn feed_answer(&mut self, text: &str, part: &mut Part) {
-        let Some(parser) = &mut self.tools else { return part.content.push_str(text) };
-        let mut events = Vec::new();
-        parser.push(text, &mut events);
-        self.take_events(events, part);
-    }
-
-    fn finish(&mut self, part: &mut Part) {
-        if let Some(mut splitter) = self.thoughts.take() {
-            let mut thoughts = Vec::new();
-            splitter.finish(&mut thoughts);
-            self.take(thoughts, part);
-        }
-        if let Some(mut parser) = self.tools.take() {
-            let mut events = Vec::new();
-            parser.finish(&mut events);
-            self.take_events(events, part);
-        }
-    }
-
-    fn take_events(&mut self, events: Vec<ToolEvent>, part: &mut Part) {
-        for event in events {
-            match event {
-                ToolEvent::Content(text) => part.content.push_str(&text),
-                ToolEvent::ToolCallStart { name, .. } => {
-                    self.call = Some(Call { name, arguments: String::new() })
+    /// Puts together what came, calls whole.
+    fn gather(&mut self, parts: Vec<AnswerPart>) -> Part {
+        let mut part = Part::default();
+        for piece in parts {
+            match piece {
+                AnswerPart::Thinking(text) => part.thinking.push_str(&text),
+                AnswerPart::Text(text) => part.content.push_str(&text),
+                AnswerPart::CallStart { name, .. } => {
+                    self.call = Some(Call { name, arguments: String::new() });
                 }
-                ToolEvent::ToolCallArguments(text) => {
+                AnswerPart::CallArguments(text) => {
                     if let Some(call) = &mut self.call {
                         call.arguments.push_str(&text);
                     }
                 }
-                ToolEvent::ToolCallEnd => {
+                AnswerPart::CallEnd => {
                     if let Some(call) = self.call.take() {
                         // An object in this API; the parser hands on whole calls only.
                         let arguments = serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!({}));
@@ -208,6 +175,7 @@ impl Answer {
                 }
             }
         }
+        part
     }
 
     fn logprob(&self, id: u32, logprob: f32, top: &[(u32, f32)]) -> Value {

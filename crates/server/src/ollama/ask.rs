@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use whit_engine::Message;
 use whit_sample::Grammar;
-use whit_text::tools::{ThinkSplitter, ThinkTags, ToolFormat, ToolParser};
+use whit_text::tools::{AnswerReader, ThinkSplitter, ThinkTags, ToolFormat, ToolParser};
 
 use super::answer::{Answer, Shape};
 use super::options::Options;
@@ -221,8 +221,7 @@ async fn answer(
         shape,
         model: common.model,
         stream,
-        thoughts,
-        tools,
+        reader: AnswerReader::new(thoughts, tools),
         wants_logprobs,
         ids: Vec::new(),
         call: None,

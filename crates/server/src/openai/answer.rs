@@ -4,7 +4,8 @@
 use serde_json::{Map, Value, json};
 use whit_engine::{Event, FinishReason, Message, Usage};
 use whit_sample::{Grammar, SampleError};
-use whit_text::tools::{ThinkSplitter, ThinkTags, Thought, ToolEvent, ToolFormat, ToolParser};
+pub(crate) use whit_text::tools::{AnswerPart as Part, AnswerReader as Reader};
+use whit_text::tools::{ThinkSplitter, ThinkTags, ToolFormat, ToolParser};
 
 use crate::error::ApiError;
 use crate::generate::Stream;
@@ -142,7 +143,7 @@ impl Manner {
         });
         let parser = (!tools.is_empty()).then(|| ToolParser::new(self.format, tools));
         let tools = if streams { parser } else { parser.map(ToolParser::whole_calls) };
-        Reader { think, tools, thoughts: Vec::new(), events: Vec::new() }
+        Reader::new(think, tools)
     }
 }
 
@@ -195,80 +196,6 @@ fn in_words(message: &mut Message) {
     }
 }
 
-/// A piece of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    Thinking(String),
-    Text(String),
-    CallStart { index: usize, name: String },
-    CallArguments(String),
-    CallEnd,
-}
-
-impl Part {
-    /// Its text, of whatever kind.
-    pub(crate) fn into_text(self) -> String {
-        match self {
-            Part::Thinking(text) | Part::Text(text) | Part::CallArguments(text) => text,
-            Part::CallStart { .. } | Part::CallEnd => String::new(),
-        }
-    }
-}
-
-/// Parts thoughts, text and calls.
-pub(crate) struct Reader {
-    think: Option<ThinkSplitter>,
-    tools: Option<ToolParser>,
-    thoughts: Vec<Thought>,
-    events: Vec<ToolEvent>,
-}
-
-impl Reader {
-    /// Knows of nothing but text.
-    pub(crate) fn plain() -> Reader {
-        Reader { think: None, tools: None, thoughts: Vec::new(), events: Vec::new() }
-    }
-
-    /// Takes text of the answer; gives what is certain.
-    pub(crate) fn push(&mut self, text: &str) -> Vec<Part> {
-        match &mut self.think {
-            Some(think) => think.push(text, &mut self.thoughts),
-            None => self.thoughts.push(Thought::Answer(text.to_owned())),
-        }
-        self.parts(false)
-    }
-
-    /// The rest.
-    pub(crate) fn finish(&mut self) -> Vec<Part> {
-        if let Some(think) = &mut self.think {
-            think.finish(&mut self.thoughts);
-        }
-        self.parts(true)
-    }
-
-    fn parts(&mut self, last: bool) -> Vec<Part> {
-        let mut parts = Vec::new();
-        for thought in self.thoughts.drain(..) {
-            match (thought, &mut self.tools) {
-                (Thought::Thinking(text), _) => parts.push(Part::Thinking(text)),
-                (Thought::Answer(text), Some(tools)) => tools.push(&text, &mut self.events),
-                (Thought::Answer(text), None) => parts.push(Part::Text(text)),
-            }
-        }
-        if let Some(tools) = self.tools.as_mut().filter(|_| last) {
-            tools.finish(&mut self.events);
-        }
-        parts.extend(self.events.drain(..).map(|event| match event {
-            ToolEvent::Content(text) => Part::Text(text),
-            ToolEvent::ToolCallStart { index, name } => Part::CallStart { index, name },
-            ToolEvent::ToolCallArguments(text) => Part::CallArguments(text),
-            ToolEvent::ToolCallEnd => Part::CallEnd,
-        }));
-        parts.retain(|part| !matches!(part, Part::Thinking(text) | Part::Text(text) if text.is_empty()));
-        parts
-    }
-}
-
 /// One step of an answer.
 pub(crate) struct Step {
     pub(crate) parts: Vec<Part>,
@@ -293,10 +220,12 @@ pub(crate) async fn step(stream: &mut Stream, reader: &mut Reader) -> Result<Opt
             Some(Err(error)) => return Err(error),
             Some(Ok(Event::Shifted { .. })) => continue,
             Some(Ok(Event::Token { id, text, logprob, top })) => {
+                let mut parts = reader.push(&text);
+                let control = stream.control(id);
                 // The token that ends the answer is no part of it.
-                let ends = stream.model().tokenizer().is_ok_and(|tokenizer| tokenizer.is_control(id));
-                let token = logprob.filter(|_| !ends).map(|logprob| Token { id, logprob, top });
-                Step { parts: reader.push(&text), token, done: None }
+                let token = logprob.filter(|_| control.is_none()).map(|logprob| Token { id, logprob, top });
+                parts.extend(control.into_iter().flat_map(|spelling| reader.control(spelling)));
+                Step { parts, token, done: None }
             }
             Some(Ok(Event::Done(done))) => {
                 Step { parts: reader.finish(), token: None, done: Some((done.reason, done.usage)) }
@@ -369,29 +298,5 @@ mod tests {
         assert!(parameters(&function("integer"), &mut shared).is_err());
         let tools = [json!({"type": "function", "function": function("string")})];
         assert!(manner(true).forced(&ToolChoice::Required, &tools).unwrap().is_some());
-    }
-
-    #[test]
-    fn thoughts_come_before_calls() {
-        let tags = ThinkTags { open: "<think>".to_owned(), close: "</think>".to_owned() };
-        let mut reader = Reader {
-            think: Some(ThinkSplitter::new(tags, true)),
-            tools: Some(ToolParser::new(ToolFormat::Hermes, &tools())),
-            thoughts: Vec::new(),
-            events: Vec::new(),
-        };
-        let mut parts =
-            reader.push("hm</think>Yes <tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>");
-        parts.extend(reader.finish());
-        assert_eq!(
-            parts,
-            [
-                Part::Thinking("hm".to_owned()),
-                Part::Text("Yes".to_owned()),
-                Part::CallStart { index: 0, name: "f".to_owned() },
-                Part::CallArguments("{}".to_owned()),
-                Part::CallEnd,
-            ]
-        );
     }
 }

@@ -251,7 +251,7 @@ struct Step {
 }
 
 async fn step(stream: &mut Stream) -> Result<Option<Step>, ApiError> {
-    let mut plain = answer::Reader::plain();
+    let mut plain = answer::Reader::new(None, None);
     let step = answer::step(stream, &mut plain).await?;
     Ok(step.map(|step| Step {
         text: step.parts.into_iter().map(answer::Part::into_text).collect(),

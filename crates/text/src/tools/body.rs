@@ -1,4 +1,4 @@
-//! A call from its first character to its last: objects, lists of them, or Python.
+//! A call from its first character to its last: objects, lists of them, or text that is read when it is whole.
 //!
 //! Everything read is kept until a call is certain, so that it can be given back.
 
@@ -6,9 +6,8 @@ use serde_json::Value;
 
 use super::format::{Opener, Syntax};
 use super::parser::Shared;
-use super::python;
 use super::scan::{Mark, Scanner};
-use super::{Tool, ToolEvent, emit};
+use super::{Tool, ToolEvent, emit, markup, python};
 
 /// The first line of a fenced block is no longer than this if it announces a call.
 const MAX_INFO: usize = 16;
@@ -16,7 +15,7 @@ const MAX_NAME: usize = 128;
 const NAME_KEYS: [&str; 3] = ["name", "tool_name", "function"];
 const ARGUMENT_KEYS: [&str; 4] = ["arguments", "parameters", "args", "input"];
 /// Other keys that an object may have which is a call.
-const OTHER_KEYS: [&str; 3] = ["type", "id", "tool_calls"];
+const OTHER_KEYS: [&str; 4] = ["type", "id", "tool_call_id", "tool_calls"];
 
 /// What came of a character.
 pub(super) enum Turn {
@@ -59,8 +58,8 @@ enum Stage {
     After { n_closer: usize },
     /// Behind a separator.
     Next,
-    /// In Python, so far.
-    Python(String),
+    /// In text that is read when it is whole, so far.
+    Raw(String),
 }
 
 /// One object.
@@ -91,7 +90,10 @@ impl Body {
         let stage = match opener.syntax {
             Syntax::Fence => Stage::Info(String::new()),
             Syntax::Named => Stage::Name(String::new()),
-            Syntax::Json | Syntax::JsonOrPython | Syntax::JsonOrNamed => Stage::Open,
+            Syntax::Json | Syntax::JsonOrPython | Syntax::JsonOrNamed | Syntax::JsonOrTags => Stage::Open,
+            // The marker is the first tag itself.
+            Syntax::Tags => Stage::Raw(opener.marker.to_owned()),
+            Syntax::Markers | Syntax::Notation => Stage::Raw(String::new()),
         };
         let Opener { syntax, closer, .. } = opener;
         Body { original: opening, syntax, closer, strict: syntax == Syntax::Fence, in_list: false, stage }
@@ -127,7 +129,7 @@ impl Body {
                     if self.strict && !shared.knows(name) && name != "print" {
                         return self.broken();
                     }
-                    self.stage = Stage::Python(format!("{}{name}(", if self.in_list { "[" } else { "" }));
+                    self.stage = Stage::Raw(format!("{}{name}(", if self.in_list { "[" } else { "" }));
                     true
                 }
                 '>' if self.syntax == Syntax::Named => {
@@ -169,11 +171,13 @@ impl Body {
                 }
                 c => c.is_whitespace(),
             },
-            Stage::Python(text) => {
+            Stage::Raw(text) => {
                 text.push(c);
                 if !self.closer.is_empty() && text.ends_with(self.closer) {
-                    let code = text[..text.len() - self.closer.len()].to_owned();
-                    return match self.python(&code, true, shared, out) {
+                    let whole = std::mem::take(text);
+                    // A tag that closes may belong to what is read.
+                    let n_own = if self.syntax == Syntax::Tags { 0 } else { self.closer.len() };
+                    return match self.read(&whole[..whole.len() - n_own], true, shared, out) {
                         Some(_) => Turn::Closed,
                         None => self.broken(),
                     };
@@ -188,6 +192,23 @@ impl Body {
         Turn::More
     }
 
+    /// A control token: whether the call goes on behind it. If not, it ends here, whole or not.
+    pub(super) fn control(&mut self, spelling: &str) -> bool {
+        let separates = self.syntax == Syntax::JsonOrNamed && matches!(spelling, "[ARGS]" | "[CALL_ID]");
+        match &mut self.stage {
+            Stage::Name(name) if separates => {
+                self.stage = Stage::Bridge(std::mem::take(name));
+                true
+            }
+            Stage::Bridge(_) => separates,
+            Stage::Raw(text) if markup::INNER.contains(&spelling) => {
+                text.push_str(spelling);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// The end of the answer. What is given back is text.
     pub(super) fn finish(mut self, shared: &mut Shared, out: &mut Vec<ToolEvent>) -> String {
         match std::mem::replace(&mut self.stage, Stage::Next) {
@@ -196,8 +217,8 @@ impl Body {
                     emit(out, ToolEvent::ToolCallEnd);
                 }
             }
-            Stage::Python(code) => {
-                if let Some(rest) = self.python(&code, false, shared, out) {
+            Stage::Raw(text) => {
+                if let Some(rest) = self.read(&text, false, shared, out) {
                     return rest;
                 }
             }
@@ -221,6 +242,7 @@ impl Body {
                 Syntax::JsonOrNamed if !self.in_list => self.stage = Stage::Name(c.into()),
                 _ => return false,
             },
+            '<' if self.syntax == Syntax::JsonOrTags => self.stage = Stage::Raw(c.into()),
             c => return c.is_whitespace(),
         }
         true
@@ -344,14 +366,33 @@ impl Body {
         Turn::More
     }
 
-    /// Gives the calls in `code`; the text behind them, or nothing if there are none. `closed`: nothing may be behind.
-    fn python(
+    /// Gives the calls in `text`; the text behind them, or nothing if there are none. `closed`: nothing may be behind.
+    fn read(
         &mut self,
-        code: &str,
+        text: &str,
         closed: bool,
         shared: &mut Shared,
         out: &mut Vec<ToolEvent>,
     ) -> Option<String> {
+        let (calls, rest) = match self.syntax {
+            Syntax::JsonOrTags | Syntax::Tags => (markup::tags(text, &shared.tools)?, ""),
+            Syntax::Markers => (markup::markers(text)?, ""),
+            Syntax::Notation => (markup::notation(text)?, ""),
+            _ => self.python(text, closed, shared)?,
+        };
+        for (name, arguments) in calls {
+            whole(name, Value::Object(arguments).to_string(), shared, out);
+        }
+        self.original.clear();
+        Some(rest.to_owned())
+    }
+
+    fn python<'t>(
+        &self,
+        code: &'t str,
+        closed: bool,
+        shared: &Shared,
+    ) -> Option<(Vec<markup::Call>, &'t str)> {
         let (calls, rest) = python::calls(code).filter(|(_, rest)| !closed || rest.trim().is_empty())?;
         let mut ready = Vec::with_capacity(calls.len());
         for mut call in calls {
@@ -366,13 +407,9 @@ impl Body {
             for (name, value) in names.iter().zip(call.positional) {
                 call.named.insert(name.clone(), value);
             }
-            ready.push((call.name, Value::Object(call.named).to_string()));
+            ready.push((call.name, call.named));
         }
-        for (name, arguments) in ready {
-            whole(name, arguments, shared, out);
-        }
-        self.original.clear();
-        Some(rest.to_owned())
+        Some((ready, rest))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A [`ToolParser`] takes the pieces of an answer as they come and gives [`ToolEvent`]s. It holds back what may be the
 //! beginning of a call, no more, and loses nothing: what turns out to be none is given back as text, only white space
-//! around calls is dropped. A [`ThinkSplitter`] parts thoughts from the answer before that.
+//! around calls is dropped. A [`ThinkSplitter`] parts thoughts from the answer before that, and an [`AnswerReader`] is both.
+//! Markers come as text, or as control tokens, by family; what they stand around is the same.
 //!
 //! ```
 //! use whit_text::tools::{ToolEvent, ToolFormat, ToolParser};
@@ -24,8 +25,10 @@
 
 mod body;
 mod format;
+mod markup;
 mod parser;
 mod python;
+mod reader;
 mod scan;
 mod think;
 
@@ -33,6 +36,7 @@ use serde_json::Value;
 
 pub use format::ToolFormat;
 pub use parser::ToolParser;
+pub use reader::{AnswerPart, AnswerReader};
 pub use think::{ThinkSplitter, ThinkTags, Thought};
 
 /// One step of an answer.
@@ -72,6 +76,8 @@ struct Tool {
     name: String,
     /// Its parameters, the required ones first.
     parameters: Vec<String>,
+    /// The schema of all of them.
+    schema: Value,
 }
 
 impl Tool {
@@ -88,7 +94,8 @@ impl Tool {
                 parameters.push(name.clone());
             }
         }
-        Some(Tool { name: function.get("name")?.as_str()?.to_owned(), parameters })
+        let schema = schema.cloned().unwrap_or_default();
+        Some(Tool { name: function.get("name")?.as_str()?.to_owned(), parameters, schema })
     }
 }
 

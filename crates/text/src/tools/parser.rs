@@ -75,20 +75,49 @@ impl ToolParser {
         while self.advance(out) {}
     }
 
+    /// Whether a call may begin with this control token.
+    pub fn begins_with(&self, spelling: &str) -> bool {
+        self.format.openers().iter().any(|opener| opener.marker == spelling)
+    }
+
+    /// Takes a control token, as it is spelled. It parts what stands before it from what comes, and is never text.
+    pub fn control(&mut self, spelling: &str, out: &mut Vec<ToolEvent>) {
+        if self.body.as_mut().is_some_and(|body| body.control(spelling)) {
+            return;
+        }
+        self.end_body(out);
+        let opener = self.format.openers().iter().find(|opener| opener.marker == spelling);
+        let is_blank = self.pending.trim().is_empty();
+        let text = std::mem::take(&mut self.pending);
+        match opener {
+            Some(&opener) => {
+                self.content(text.trim_end().to_owned(), out);
+                self.open(Body::marked(opener, String::new()));
+            }
+            // Nothing was said yet, or since the last call.
+            None if is_blank && (self.at_start || self.after_call) => self.pending = text,
+            None => self.content(text, out),
+        }
+    }
+
     /// Ends the answer: what is held back comes out.
     pub fn finish(&mut self, out: &mut Vec<ToolEvent>) {
-        if let Some(body) = self.body.take() {
-            let n_before = self.shared.n_calls;
-            let text = body.finish(&mut self.shared, out);
-            self.after_call |= self.shared.n_calls > n_before;
-            self.pending.insert_str(0, &text);
-        }
+        self.end_body(out);
         let text = std::mem::take(&mut self.pending);
         if !(self.after_call && text.trim().is_empty()) {
             self.content(text, out);
         }
         self.at_start = true;
         self.after_call = false;
+    }
+
+    /// Ends the call being read; what was none of it is pending.
+    fn end_body(&mut self, out: &mut Vec<ToolEvent>) {
+        let Some(body) = self.body.take() else { return };
+        let n_before = self.shared.n_calls;
+        let text = body.finish(&mut self.shared, out);
+        self.after_call |= self.shared.n_calls > n_before;
+        self.pending.insert_str(0, &text);
     }
 
     /// One step; false when more text is needed.

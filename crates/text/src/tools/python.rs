@@ -215,6 +215,8 @@ impl Reader<'_> {
                     'n' => text.push('\n'),
                     't' => text.push('\t'),
                     'r' => text.push('\r'),
+                    'b' => text.push('\u{8}'),
+                    'f' => text.push('\u{c}'),
                     '\n' => {}
                     c @ ('\\' | '\'' | '"') => text.push(c),
                     c @ ('u' | 'x') => {

@@ -6,7 +6,10 @@
 use serde_json::json;
 
 use super::*;
-use ToolFormat::{Gemma, Hermes, Json, Lfm2, Llama3, Mistral, Phi4};
+use ToolFormat::{
+    Cohere, DeepSeek, FunctionGemma, Gemma, Gemma4, Granite3, Hermes, Json, Lfm2, Llama3, Mistral,
+    MistralNamed, Nemotron, Phi4, Tags,
+};
 
 fn tools() -> Vec<Value> {
     let tool = |name: &str, required: &[&str], properties: &[&str]| {
@@ -269,6 +272,109 @@ fn gemma() {
 }
 
 #[test]
+fn tags() {
+    // Types come from the schema; what is of another type than it says stays text.
+    let tools = [
+        json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {
+        "text": {"type": "string"}, "n": {"type": "integer"}, "on": {"type": "boolean"},
+        "list": {"type": "array"}, "kind": {"enum": ["1", "2"]}, "none": {"type": ["string", "null"]}}}}}),
+    ];
+    let all = "<tool_call>\n<function=f>\n<parameter=text>\n 12 <b>\n}\"\n</parameter>\n<parameter=n>\n12\n</parameter>\n\
+        <parameter=on>\nTrue\n</parameter>\n<parameter=list>\n[1, \"é\"]\n</parameter>\n<parameter=kind>\n1\n</parameter>\n\
+        <parameter=none>\nnull\n</parameter>\n</function>\n</tool_call>";
+    let expected = "CALL f {\"text\":\" 12 <b>\\n}\\\"\",\"n\":12,\"on\":true,\"list\":[1,\"é\"],\"kind\":\"1\",\"none\":null}.";
+    assert_eq!(parse(ToolParser::new(Tags, &tools), &[all]), [expected]);
+    let wrong = "<tool_call><function=f><parameter=n>many</parameter></function></tool_call>";
+    assert_eq!(parse(ToolParser::new(Tags, &tools), &[wrong]), ["CALL f {\"n\":\"many\"}."]);
+
+    let bern = "CALL get_weather {\"city\":\"Bern\"}.";
+    let inner = "<function=get_weather>\n<parameter=city>\nBern\n</parameter>\n</function>";
+    let call = format!("<tool_call>\n{inner}\n</tool_call>");
+    check(Tags, &call, &[bern]);
+    check(Tags, &format!("Let me see.\n\n{call}\n{call}"), &["Let me see.", bern, bern]);
+    check(
+        Tags,
+        &format!("<tool_call>\n{inner}\n<function=now></function></tool_call>"),
+        &[bern, "CALL now {}."],
+    );
+    // The tag around is missing, the last parameter or the whole is not closed, JSON as Qwen 3 writes it.
+    check(Tags, inner, &[bern]);
+    check(Tags, "<tool_call><function=get_weather><parameter=city>Bern</function></tool_call>", &[bern]);
+    check(Tags, "<tool_call>\n<function=get_weather>\n<parameter=city>\nBern\n", &[bern]);
+    check(Tags, "<tool_call>{\"name\": \"now\", \"arguments\": {}}</tool_call>", &["CALL now {}."]);
+    for text in [
+        "<tool_call>nothing</tool_call>",
+        "<tool_call><b>x</b></tool_call>",
+        "<function= and <tool",
+        "<tool_call><function=></function></tool_call>",
+        "<tool_call><function=f>city=Bern</function></tool_call>",
+    ] {
+        check(Tags, text, &[text]);
+    }
+}
+
+#[test]
+fn deepseek() {
+    let (open, close) = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>");
+    let one = |name: &str, arguments: &str| {
+        format!(
+            "<｜tool▁call▁begin｜>function<｜tool▁sep｜>{name}\n```json\n{arguments}\n```<｜tool▁call▁end｜>"
+        )
+    };
+    let short = |name: &str, arguments: &str| {
+        format!("<｜tool▁call▁begin｜>{name}<｜tool▁sep｜>{arguments}<｜tool▁call▁end｜>")
+    };
+    let city = "{\"city\": \"Bern\", \"note\": \"a ``` b\"}";
+    let bern = "CALL get_weather {\"city\":\"Bern\",\"note\":\"a ``` b\"}.";
+    for call in [one("get_weather", city), short("get_weather", city)] {
+        check(DeepSeek, &format!("{open}{call}{close}"), &[bern]);
+        check(DeepSeek, &format!("So.\n{open}{call}\n{call}{close}"), &["So.", bern, bern]);
+        check(DeepSeek, &format!("{open}{call}"), &[bern]);
+    }
+    check(DeepSeek, &format!("{open}{}{close}", short("now", "{}")), &["CALL now {}."]);
+    for broken in [one("now", "{"), short("now", "[1]"), short("", "{}"), "now()".to_owned()] {
+        let text = format!("{open}{broken}{close}");
+        check(DeepSeek, &text, &[&text]);
+    }
+}
+
+#[test]
+fn notation() {
+    for (format, open, quote, close) in [
+        (FunctionGemma, "<start_function_call>", "<escape>", "<end_function_call>"),
+        (Gemma4, "<|tool_call>", "<|\"|>", "<tool_call|>"),
+    ] {
+        let call = |inner: &str| format!("{open}call:{}{close}", inner.replace('\'', quote));
+        check(
+            format,
+            &call("get_weather{city:'Bern, \"é\" }'}"),
+            &["CALL get_weather {\"city\":\"Bern, \\\"é\\\" }\"}."],
+        );
+        check(
+            format,
+            &format!("{}{}", call("now{}"), call("f{a:{b:[1,-2.5,'x'],c:true},'d e':null}")),
+            &["CALL now {}.", "CALL f {\"a\":{\"b\":[1,-2.5,\"x\"],\"c\":true},\"d e\":null}."],
+        );
+        for broken in ["now", "now{", "now{a}", "{}", "now{} and more"] {
+            let text = call(broken);
+            check(format, &text, &[&text]);
+        }
+    }
+}
+
+#[test]
+fn lists_between_other_markers() {
+    let bern = "CALL get_weather {\"city\": \"Bern\"}.";
+    let call = "{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Bern\"}}";
+    check(Nemotron, &format!("Yes.\n<TOOLCALL>[{call}, {call}]</TOOLCALL>"), &["Yes.", bern, bern]);
+    check(Granite3, &format!("<|tool_call|>[{call}]"), &[bern]);
+    check(MistralNamed, "[TOOL_CALLS]get_weather[ARGS]{\"city\": \"Bern\"}", &[bern]);
+    let call =
+        "{\"tool_call_id\": \"0\", \"tool_name\": \"get_weather\", \"parameters\": {\"city\": \"Bern\"}}";
+    check(Cohere, &format!("<|START_ACTION|>[\n    {call},\n    {call}\n]<|END_ACTION|>"), &[bern, bern]);
+}
+
+#[test]
 fn json_without_markers() {
     let bern = "CALL get_weather {\"city\": \"Bern\"}.";
     for text in [
@@ -332,6 +438,12 @@ mod any_text {
                 "tool_code\n",
                 "<|python_tag|>",
                 "<function=",
+                "</function>",
+                "<parameter=",
+                "<｜tool▁calls▁begin｜>",
+                "<｜tool▁sep｜>",
+                "<|tool_call>call:",
+                "<tool_call|>",
                 "{\"name\": \"",
                 "now",
                 "\", \"arguments\": {",
@@ -356,7 +468,7 @@ mod any_text {
         fn cuts_do_not_matter_and_text_is_kept(pieces in pieces()) {
             let text = pieces.concat();
             let borrowed: Vec<&str> = pieces.iter().map(String::as_str).collect();
-            for format in [Hermes, Llama3, Mistral, Phi4, Gemma, Lfm2, Json] {
+            for format in [Hermes, Llama3, Mistral, Phi4, Gemma, Lfm2, Json, Tags, DeepSeek, Gemma4] {
                 for parser in [ToolParser::new(format, &tools()), ToolParser::new(format, &tools()).whole_calls()] {
                     let whole = parse(parser.clone(), &[&text]);
                     prop_assert_eq!(&parse(parser.clone(), &borrowed), &whole, "{:?} {:?}", format, text);

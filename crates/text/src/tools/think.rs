@@ -89,6 +89,36 @@ impl ThinkSplitter {
         while self.advance(out) {}
     }
 
+    /// Takes a control token, as it is spelled: whether it was a tag or stood among thoughts. `ends`: it ends thoughts
+    /// though it is not their tag.
+    pub fn control(&mut self, spelling: &str, ends: bool, out: &mut Vec<Thought>) -> bool {
+        match self.place {
+            Place::Start => {
+                let opens = spelling == self.tags.open;
+                if !self.pending.trim().is_empty() {
+                    self.place = Place::Answer;
+                    emit(out, Thought::Answer(std::mem::take(&mut self.pending)));
+                } else if opens {
+                    self.pending.clear();
+                    self.place = Place::Thoughts { fresh: true };
+                }
+                opens
+            }
+            Place::Thoughts { .. } => {
+                let closes = spelling == self.tags.close;
+                // No tag reaches across a control token.
+                let mut text = std::mem::take(&mut self.pending);
+                if closes || ends {
+                    text.truncate(text.trim_end().len());
+                    self.place = Place::Gap;
+                }
+                emit(out, Thought::Thinking(text));
+                closes || !ends
+            }
+            Place::Gap | Place::Answer => false,
+        }
+    }
+
     /// Ends the answer: what is held back comes out.
     pub fn finish(&mut self, out: &mut Vec<Thought>) {
         let text = std::mem::take(&mut self.pending);
