@@ -85,13 +85,13 @@ impl Engine {
     ) -> Result<Engine, EngineError> {
         let start = Instant::now();
         options.validate()?;
-        let n_ctx = options.n_ctx(model.info().n_ctx_train);
+        let longest_ctx = options.longest_ctx(model.info().n_ctx_train);
         // A large vocabulary takes as long as all the rest.
         let (loaded, tokenizer) = std::thread::scope(|scope| {
             let tokenizer = scope.spawn(|| model.tokenizer().map(|_| ()));
             let loaded =
-                whit_models::build(model.gguf(), n_ctx).map_err(EngineError::from).and_then(|built| {
-                    let sizing = Sizing::new(&built.plan, n_ctx, options);
+                whit_models::build(model.gguf(), longest_ctx).map_err(EngineError::from).and_then(|built| {
+                    let sizing = Sizing::new(&built.plan, longest_ctx, options);
                     let n_vocab = built.plan.n_vocab;
                     let windows: Vec<_> =
                         built.plan.cache_groups().iter().map(|group| group.window).collect();
@@ -105,14 +105,14 @@ impl Engine {
             Err(panic) => std::panic::resume_unwind(panic),
         }
         let (sizing, n_vocab, windows, executor) = loaded?;
-        let limits = sizing.limits;
+        let Sizing { limits, memory, n_ctx, longest_ctx } = sizing;
         let engine = Engine {
             runner: Runner::new(executor, n_vocab, limits.max_rows, limits.max_outputs),
             cache: KvCache::new(windows.into_iter().zip(limits.n_pages)),
-            intake: Intake::new(model, n_ctx, n_vocab),
+            intake: Intake::new(model, n_ctx, longest_ctx, n_vocab),
             max_sequences: options.max_sequences,
             description: backend.describe(),
-            estimate: sizing.memory,
+            estimate: memory,
             load_time: start.elapsed(),
             waiting: VecDeque::new(),
             live: Vec::with_capacity(options.max_sequences),
@@ -137,9 +137,14 @@ impl Engine {
         &self.intake.model
     }
 
-    /// Tokens of context per sequence.
+    /// Tokens of context of a request that asks for no other number.
     pub fn n_ctx(&self) -> usize {
         self.intake.n_ctx
+    }
+
+    /// Tokens of context that a request may ask for.
+    pub fn longest_ctx(&self) -> usize {
+        self.intake.longest_ctx
     }
 
     /// Tokens in the vocabulary: the length of a row of logits.

@@ -11,14 +11,17 @@ use crate::{EngineError, Model, Overflow, PromptReport, Request, RequestId};
 #[derive(Clone, Debug)]
 pub(crate) struct Intake {
     pub(crate) model: Model,
+    /// Tokens of context of a request that asks for no other number.
     pub(crate) n_ctx: usize,
+    /// The most that a request may ask for.
+    pub(crate) longest_ctx: usize,
     pub(crate) n_vocab: usize,
     next_id: Arc<AtomicU64>,
 }
 
 impl Intake {
-    pub(crate) fn new(model: Model, n_ctx: usize, n_vocab: usize) -> Intake {
-        Intake { model, n_ctx, n_vocab, next_id: Arc::default() }
+    pub(crate) fn new(model: Model, n_ctx: usize, longest_ctx: usize, n_vocab: usize) -> Intake {
+        Intake { model, n_ctx, longest_ctx, n_vocab, next_id: Arc::default() }
     }
 
     /// Tokenizes and checks a request.
@@ -26,10 +29,10 @@ impl Intake {
         let prepared = self.model.prepare(&request.prompt)?;
         let n_ctx = match request.ctx {
             Some(0) => {
-                let expected = format!("from 1 to {}", self.n_ctx);
+                let expected = format!("from 1 to {}", self.longest_ctx);
                 return Err(EngineError::Setting { setting: "the context of the request", got: 0, expected });
             }
-            ctx => ctx.map_or(self.n_ctx, |ctx| ctx.min(self.n_ctx)),
+            ctx => ctx.map_or(self.n_ctx, |ctx| ctx.min(self.longest_ctx)),
         };
         if request.overflow == Overflow::Shift && request.n_keep.is_none() {
             let n_system = self.model.n_system_tokens(&request.prompt, &prepared)?;

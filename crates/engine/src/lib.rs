@@ -46,7 +46,7 @@ pub use event::{Done, Event, FinishReason, Timings, Usage};
 pub use generation::{Generation, PromptReport};
 pub use memory::MemoryEstimate;
 pub use model::{Model, Prepared};
-pub use options::{BackendChoice, EngineOptions, PromptRows};
+pub use options::{BackendChoice, CacheSize, EngineOptions, PromptRows};
 pub use request::{CancelToken, Overflow, Prompt, Request, RequestId};
 pub use service::{Service, ServiceLimits, ServiceStats, Shutdown, Sink, Submitted};
 pub use stats::EngineStats;

@@ -2,7 +2,7 @@
 
 use whit_base::{CacheType, ExecutorLimits, PAGE_TOKENS, Plan, Rows, assign_slots, fuse};
 
-use crate::EngineOptions;
+use crate::{CacheSize, EngineOptions};
 
 /// Intermediates of a step may take this much. More rows than fit make a prompt no faster: weights are then read often
 /// enough from the caches.
@@ -13,12 +13,25 @@ const MAX_ROWS: usize = 512;
 const LOGIT_BYTES: usize = 16 << 20;
 const MAX_OUTPUTS: usize = 128;
 
+/// A usual conversation, in tokens: a pool has room for one in every place.
+const USUAL_TOKENS: usize = 1024;
+/// A pool smaller than this many tokens would be of little use, whatever it costs.
+const LEAST_TOKENS: usize = 4096;
+/// A pool of nobody's choice may take this much, or as much as the weights do; whatever is more...
+const POOL_BYTES: usize = 512 << 20;
+/// ...but not more than this part of the memory that the model may take.
+const POOL_PART: usize = 4;
+
 /// Memory in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryEstimate {
     /// Weights: the tensors of the file, mapped, not copied.
     pub weights: usize,
-    /// Cached keys and values, with every context full.
+    /// Cached keys and values, with every page in use. A page costs nothing before its first use.
+    ///
+    /// A pool of the [usual](CacheSize::Usual) size holds 1024 tokens for every sequence, or one whole context if that is
+    /// more, within 512 MiB or the size of the weights, whichever is more, and within a quarter of the model's memory;
+    /// but at least 4096 tokens, or the context that the options ask for.
     pub kv_cache: usize,
     /// Intermediates and logits.
     pub buffers: usize,
@@ -35,11 +48,15 @@ impl MemoryEstimate {
 pub(crate) struct Sizing {
     pub(crate) limits: ExecutorLimits,
     pub(crate) memory: MemoryEstimate,
+    /// Tokens of context of a request that asks for no other number.
+    pub(crate) n_ctx: usize,
+    /// The most that a request may ask for.
+    pub(crate) longest_ctx: usize,
 }
 
 impl Sizing {
-    /// `plan` in its unfused form.
-    pub(crate) fn new(plan: &Plan, n_ctx: usize, options: &EngineOptions) -> Sizing {
+    /// `plan` in its unfused form, built for [`EngineOptions::longest_ctx`].
+    pub(crate) fn new(plan: &Plan, longest_ctx: usize, options: &EngineOptions) -> Sizing {
         let (mut row_bytes, mut output_bytes) = (0, 4 * plan.n_vocab);
         for (width, rows) in assign_slots(&fuse(plan.clone())).slots {
             match rows {
@@ -54,32 +71,57 @@ impl Sizing {
             .max(n);
         let max_outputs =
             (LOGIT_BYTES / (4 * plan.n_vocab).max(1)).clamp(1, MAX_OUTPUTS).max(n).min(max_rows);
+        // Sampling asks for one row of logits per sequence.
+        let buffers = max_rows * row_bytes + n * output_bytes;
+        let weights: usize = plan.weights.iter().map(|weight| weight.data.len()).sum();
 
         let value_bytes = match options.cache_type {
             CacheType::F32 => 4,
             CacheType::F16 => 2,
         };
-        let whole = n_ctx.div_ceil(PAGE_TOKENS);
-        let all =
-            options.cache_tokens.map_or(n * whole, |tokens| tokens.div_ceil(PAGE_TOKENS).min(n * whole));
+        // Window and bytes of a token, by group.
+        let groups: Vec<(Option<usize>, usize)> = plan
+            .cache_groups()
+            .iter()
+            .map(|group| {
+                let layers = group.layers.iter().map(|&id| plan.cache(id));
+                let per_token = layers.map(|layer| 2 * layer.n_kv_heads * layer.head_dim * value_bytes).sum();
+                (group.window, per_token)
+            })
+            .collect();
+        let whole = n * longest_ctx.next_multiple_of(PAGE_TOKENS);
+        let tokens = match options.cache {
+            CacheSize::Each => whole,
+            CacheSize::Tokens(tokens) => tokens.min(whole),
+            CacheSize::Usual { memory } => {
+                let growing = groups.iter().filter(|(window, _)| window.is_none());
+                let per_token: usize = growing.map(|(_, per_token)| per_token).sum();
+                let part = memory
+                    .map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX) / POOL_PART);
+                let affordable = weights.max(POOL_BYTES).min(part) / per_token.max(1);
+                let least = options.ctx.unwrap_or(LEAST_TOKENS).min(longest_ctx);
+                (n * USUAL_TOKENS).max(longest_ctx).min(affordable).max(least).min(whole)
+            }
+        };
+        let longest_ctx = longest_ctx.min(tokens);
+        let n_whole = longest_ctx.div_ceil(PAGE_TOKENS);
+        let pool = tokens.div_ceil(PAGE_TOKENS);
         let (mut n_pages, mut kv_cache) = (Vec::new(), 0usize);
-        for group in plan.cache_groups() {
-            let pages = match group.window {
-                None => all,
+        for (window, per_token) in groups {
+            let pages = match window {
+                None => pool,
                 // As many as all positions have would do for any window.
-                Some(window) => window_pages(window, max_rows, n, whole).min(all.max(whole)),
+                Some(window) => window_pages(window, max_rows, n, n_whole).min(pool.max(n_whole)),
             };
-            let token_bytes =
-                |layer: &whit_base::CacheLayer| 2 * layer.n_kv_heads * layer.head_dim * value_bytes;
-            let per_token: usize = group.layers.iter().map(|&id| token_bytes(plan.cache(id))).sum();
             kv_cache = kv_cache.saturating_add(per_token.saturating_mul(PAGE_TOKENS * pages));
             n_pages.push(pages);
         }
-        let limits = ExecutorLimits { cache_type: options.cache_type, max_rows, max_outputs, n_pages };
-        // Sampling asks for one row of logits per sequence.
-        let buffers = max_rows * row_bytes + n * output_bytes;
-        let weights = plan.weights.iter().map(|weight| weight.data.len()).sum();
-        Sizing { limits, memory: MemoryEstimate { weights, kv_cache, buffers } }
+        Sizing {
+            limits: ExecutorLimits { cache_type: options.cache_type, max_rows, max_outputs, n_pages },
+            memory: MemoryEstimate { weights, kv_cache, buffers },
+            n_ctx: options.ctx.map_or(longest_ctx, |ctx| ctx.min(longest_ctx)),
+            longest_ctx,
+        }
     }
 }
 

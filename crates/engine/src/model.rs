@@ -208,8 +208,8 @@ impl Model {
     /// As for loading it.
     pub fn estimate(&self, options: &EngineOptions) -> Result<MemoryEstimate, EngineError> {
         options.validate()?;
-        let n_ctx = options.n_ctx(self.info().n_ctx_train);
-        let built = whit_models::build(self.gguf(), n_ctx)?;
-        Ok(Sizing::new(&built.plan, n_ctx, options).memory)
+        let longest_ctx = options.longest_ctx(self.info().n_ctx_train);
+        let built = whit_models::build(self.gguf(), longest_ctx)?;
+        Ok(Sizing::new(&built.plan, longest_ctx, options).memory)
     }
 }

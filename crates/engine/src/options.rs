@@ -13,12 +13,11 @@ const DEFAULT_CTX: usize = 4096;
 /// How an engine is set up. The default suits one conversation at a time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineOptions {
-    /// Tokens of context per sequence. `None`: what the model was trained for, at most 4096.
+    /// Tokens of context of a sequence that asks for no other number. `None`: what the model was trained for, at most
+    /// 4096 where every sequence has a [cache](CacheSize::Each) of its own.
     pub ctx: Option<usize>,
-    /// Tokens that all sequences together may hold in the cache; no sequence gets a longer context than this. `None`:
-    /// every sequence its whole context. With less, requests wait until there is room, and when answers outgrow it the
-    /// youngest request waits again and later goes on exactly where it was.
-    pub cache_tokens: Option<usize>,
+    /// How much all sequences together may hold in the cache.
+    pub cache: CacheSize,
     /// Threads. `None`: as many as this process may really use.
     pub threads: Option<usize>,
     /// The instruction-set level of the CPU backend. `None`: the best of this host.
@@ -33,6 +32,26 @@ pub struct EngineOptions {
     pub prompt_rows: PromptRows,
     /// Where to compute.
     pub backend: BackendChoice,
+}
+
+/// How many tokens all sequences together may hold in the cache.
+///
+/// With fewer than the contexts of all of them, requests wait until there is room, and when answers outgrow it the youngest
+/// request waits again and later goes on exactly where it was. What is not in use keeps prefixes for later requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheSize {
+    /// Every sequence its whole context. No request gets more than [`EngineOptions::ctx`].
+    #[default]
+    Each,
+    /// One pool of this many tokens. A request may ask for any context that the model was trained for and the pool can
+    /// hold.
+    Tokens(usize),
+    /// One pool, as large as usual conversations want and a model of that size justifies: see
+    /// [`MemoryEstimate::kv_cache`](crate::MemoryEstimate::kv_cache).
+    Usual {
+        /// Bytes that the model may take as a whole, if there is a bound.
+        memory: Option<u64>,
+    },
 }
 
 /// How many tokens of prompts may run beside answers that are being generated, in one step: how long answers may falter
@@ -70,7 +89,7 @@ impl Default for EngineOptions {
     fn default() -> Self {
         EngineOptions {
             ctx: None,
-            cache_tokens: None,
+            cache: CacheSize::default(),
             threads: None,
             level: None,
             cache_type: CacheType::default(),
@@ -83,10 +102,12 @@ impl Default for EngineOptions {
 }
 
 impl EngineOptions {
-    /// The context for a model trained for `n_ctx_train` tokens.
-    pub(crate) fn n_ctx(&self, n_ctx_train: usize) -> usize {
-        let n_ctx = self.ctx.unwrap_or(n_ctx_train.min(DEFAULT_CTX));
-        self.cache_tokens.map_or(n_ctx, |tokens| n_ctx.min(tokens))
+    /// The longest context that a request may ask for, as far as the model and these options go; a pool may hold less.
+    pub(crate) fn longest_ctx(&self, n_ctx_train: usize) -> usize {
+        match self.cache {
+            CacheSize::Each => self.ctx.unwrap_or(n_ctx_train.min(DEFAULT_CTX)),
+            CacheSize::Tokens(_) | CacheSize::Usual { .. } => self.ctx.unwrap_or(0).max(n_ctx_train),
+        }
     }
 
     pub(crate) fn validate(&self) -> Result<(), EngineError> {
@@ -99,7 +120,9 @@ impl EngineOptions {
         };
         check("the number of sequences", self.max_sequences, 1 << 12)?;
         self.ctx.map_or(Ok(()), |ctx| check("the context (--ctx)", ctx, 1 << 24))?;
-        self.cache_tokens.map_or(Ok(()), |tokens| check("the number of cached tokens", tokens, 1 << 30))?;
+        if let CacheSize::Tokens(tokens) = self.cache {
+            check("the number of cached tokens (--cache-tokens)", tokens, 1 << 30)?;
+        }
         self.max_rows.map_or(Ok(()), |rows| check("the number of tokens in a step", rows, 1 << 14))
     }
 }

@@ -42,7 +42,8 @@ pub struct Request {
     pub sampling: SamplerConfig,
     /// Most tokens to generate. `None`: until the model ends or the context is full.
     pub max_tokens: Option<usize>,
-    /// Tokens of context for this request. More than the engine's count as the engine's. `None`: the engine's.
+    /// Tokens of context for this request. More than the engine's [longest](crate::Engine::longest_ctx) count as that.
+    /// `None`: the engine's [usual](crate::Engine::n_ctx).
     pub ctx: Option<usize>,
     /// Texts at which to stop; they are not part of the answer.
     pub stop: Vec<String>,

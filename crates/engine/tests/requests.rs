@@ -9,8 +9,8 @@ use common::{Golden, answer, exact, greedy, reference};
 use whit_base::{Backend, BackendError, Batch, Executor, ExecutorLimits, Plan};
 use whit_cpu::{CpuBackend, CpuConfig, Level};
 use whit_engine::{
-    CancelToken, Done, Engine, EngineError, EngineOptions, Evaluation, Event, FinishReason, Message, Model,
-    Overflow, Prompt, Request, RequestId, SamplerConfig,
+    CacheSize, CancelToken, Done, Engine, EngineError, EngineOptions, Evaluation, Event, FinishReason,
+    Message, Model, Overflow, Prompt, Request, RequestId, SamplerConfig,
 };
 use whit_text::DecodeOptions;
 
@@ -420,6 +420,36 @@ fn memory_is_estimated() {
     };
     let per_token = 2 * 2 * 16; // one global layer of one head of 16
     assert_eq!(kv(100_000, 32) - kv(50_000, 32), per_token * 32 * (3125 - 1563));
+}
+
+/// One pool for all, whatever their number: what usual conversations need, no more than what there is.
+#[test]
+fn a_pool_is_sized_by_need_and_means() {
+    let model = Model::open(Golden::load(LLAMA).path).unwrap();
+    assert_eq!(model.info().n_ctx_train, 512);
+    let per_token = 2 * 2 * 2 * 16 * 2;
+    let usual = |memory| CacheSize::Usual { memory };
+    // (cache, context asked for, sequences; tokens in the pool)
+    for (cache, ctx, max_sequences, expected) in [
+        // 1024 for every sequence, or a whole context; never more than a whole context for each.
+        (usual(None), Some(9600), 16, 16_384),
+        (usual(None), Some(9600), 2, 9600),
+        (usual(None), None, 8, 4096),
+        // A quarter of the memory, but at least one context.
+        (usual(Some(16 << 20)), None, 64, 16_384),
+        (usual(Some(1 << 20)), None, 64, 1024),
+        (usual(Some(0)), None, 64, 512),
+        (usual(Some(0)), Some(64), 8, 64),
+        (usual(Some(1 << 20)), Some(9600), 2, 9600),
+        (CacheSize::Tokens(320), None, 8, 320),
+        (CacheSize::Tokens(1 << 30), None, 8, 4096),
+        (CacheSize::Each, Some(64), 8, 512),
+        (CacheSize::Each, None, 2, 1024),
+    ] {
+        let options = EngineOptions { cache, ctx, max_sequences, ..EngineOptions::default() };
+        let n_tokens = model.estimate(&options).unwrap().kv_cache / per_token;
+        assert_eq!(n_tokens, expected, "{cache:?}, {ctx:?}, {max_sequences}");
+    }
 }
 
 /// A backend whose executor fails at its `n`th batch.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use common::{GOLDEN, Golden, answer, exact, greedy, reference};
 use whit_base::{Backend, BackendError, Batch, Executor, ExecutorLimits, Plan};
 use whit_engine::{
-    Done, Engine, EngineError, EngineOptions, Event, FinishReason, Item, PromptRows, Request, SamplerConfig,
-    Service, ServiceLimits, Shutdown, Sink,
+    CacheSize, Done, Engine, EngineError, EngineOptions, Event, FinishReason, Item, PromptRows, Request,
+    SamplerConfig, Service, ServiceLimits, Shutdown, Sink,
 };
 
 const LLAMA: &str = "llama-gqa-llama3";
@@ -89,7 +89,7 @@ fn many_at_once_get_what_each_gets_alone() {
         let tables = [
             EngineOptions { prompt_rows: PromptRows::AtMost(5), ..options(4) },
             // Room for one and a half of the longest: others wait, and wait again.
-            EngineOptions { cache_tokens: Some(96), ctx: Some(64), ..options(6) },
+            EngineOptions { cache: CacheSize::Tokens(96), ctx: Some(64), ..options(6) },
         ];
         for options in tables {
             let service = service(&golden, &options, 100);
@@ -124,7 +124,8 @@ fn one_pool_for_all() {
         // Prompts that differ from the first token on, so that nothing is shared.
         let prompt = |i: usize| [&golden.prompt[i..], &golden.prompt[..i]].concat();
         let expected: Vec<_> = (0..4).map(|i| answer(&mut alone, sampled(&prompt(i), 5, 110)).0).collect();
-        let options = EngineOptions { ctx: Some(160), cache_tokens: Some(320), max_sequences: 4, ..exact() };
+        let options =
+            EngineOptions { ctx: Some(160), cache: CacheSize::Tokens(320), max_sequences: 4, ..exact() };
         let mut engine = golden.engine(&reference(), &options);
         let pages = engine.free_pages();
         assert_eq!(pages[0], 10, "320 tokens");
@@ -155,7 +156,8 @@ fn one_pool_for_all() {
 fn preempted_requests_go_on_where_they_were() {
     let golden = Golden::load(LLAMA);
     let mut alone = golden.engine(&reference(), &EngineOptions { ctx: Some(400), ..exact() });
-    let options = EngineOptions { ctx: Some(400), cache_tokens: Some(416), max_sequences: 2, ..exact() };
+    let options =
+        EngineOptions { ctx: Some(400), cache: CacheSize::Tokens(416), max_sequences: 2, ..exact() };
     let mut engine = golden.engine(&reference(), &options);
     let prompts = [&golden.prompt[..4], &golden.prompt[1..6]];
     let expected: Vec<_> =
@@ -177,7 +179,7 @@ fn preempted_requests_go_on_where_they_were() {
 #[test]
 fn a_context_per_request() {
     let golden = Golden::load(LLAMA);
-    let options = EngineOptions { ctx: Some(1000), cache_tokens: Some(100), ..options(2) };
+    let options = EngineOptions { ctx: Some(1000), cache: CacheSize::Tokens(100), ..options(2) };
     let service = service(&golden, &options, 9);
     assert_eq!(service.n_ctx(), 100, "no longer than the pool");
     let n = golden.prompt.len();
@@ -185,6 +187,14 @@ fn a_context_per_request() {
     for (ctx, expected) in [(Some(n), 1), (Some(n + 5), 6), (None, 101 - n), (Some(5000), 101 - n)] {
         let (ids, done) = collect(&ask(&service, Request { ctx, ..greedy(&golden.prompt, 500) })).unwrap();
         assert_eq!((ids.len(), done.reason), (expected, FinishReason::ContextFull), "{ctx:?}");
+    }
+    // What the options say is for those who do not ask, as long as there is a pool.
+    let options = EngineOptions { ctx: Some(n + 5), ..options };
+    let pooled = self::service(&golden, &options, 9);
+    assert_eq!((pooled.n_ctx(), pooled.longest_ctx()), (n + 5, 100));
+    for (ctx, expected) in [(None, 6), (Some(n + 9), 10), (Some(5000), 101 - n)] {
+        let (ids, _) = collect(&ask(&pooled, Request { ctx, ..greedy(&golden.prompt, 500) })).unwrap();
+        assert_eq!(ids.len(), expected, "{ctx:?}");
     }
     let refused = |request: Request| service.submit(request, receiver().0).unwrap_err();
     let error = refused(Request { ctx: Some(n - 1), ..greedy(&golden.prompt, 5) });
@@ -453,7 +463,7 @@ fn slow_sinks_get_everything() {
 #[test]
 fn two_thousand_requests_leave_nothing_behind() {
     let golden = Golden::load(GEMMA);
-    let options = EngineOptions { cache_tokens: Some(128), ctx: Some(128), ..options(8) };
+    let options = EngineOptions { cache: CacheSize::Tokens(128), ctx: Some(128), ..options(8) };
     let service = service(&golden, &options, 64);
     let n_done = AtomicUsize::new(0);
     std::thread::scope(|scope| {

@@ -53,7 +53,8 @@ pub(crate) enum ApiError {
     #[error("{0}")]
     BadRequest(String),
     #[error(
-        "the prompt of {n_tokens} tokens is longer than the context of {n_ctx}; shorten it, start the server with a larger --ctx, or ask for `overflow`: `drop_oldest` or `shift`"
+        "the prompt of {n_tokens} tokens is longer than the context of {n_ctx}; shorten it, ask for more (`num_ctx`, or \
+         --ctx and --cache-tokens of the server), or ask for `overflow`: `drop_oldest` or `shift`"
     )]
     ContextLength { n_tokens: usize, n_ctx: usize },
     #[error("{0}")]

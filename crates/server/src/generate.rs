@@ -43,7 +43,7 @@ pub(crate) struct Job {
     pub(crate) ignore_eos: bool,
     /// What the answer must be.
     pub(crate) grammar: Option<Grammar>,
-    /// Tokens of context, at most the server's. `None`: the server's.
+    /// Tokens of context, of which no more count than the model's pool holds. `None`: as the server is set.
     pub(crate) n_ctx: Option<usize>,
 }
 
@@ -100,7 +100,7 @@ pub(crate) async fn start(state: &AppState, job: Job) -> Result<Stream, ApiError
             Some(recipe) => recipe.apply(job.input),
             None => job.input,
         };
-        let n_ctx = job.n_ctx.unwrap_or(usize::MAX).clamp(1, service.n_ctx());
+        let n_ctx = job.n_ctx.unwrap_or(service.n_ctx()).clamp(1, service.longest_ctx());
         let prepared = prompt::prepare(service.model(), input, n_ctx, overflow, job.max_tokens)?;
         let is_endless = job.max_tokens.is_none() && overflow == OverflowPolicy::Shift;
         let request = Request {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
+use whit_engine::{CacheSize, EngineOptions};
 use whit_hub::Reference;
 use whit_server::{ApiKey, KeepAlive, OverflowPolicy, Scope, Server, ServerConfig};
 
@@ -15,7 +16,7 @@ use crate::{Global, models};
 ///
 /// Serves every model of the store, loading each when it is asked for. Settings come from the settings file, then the
 /// environment (WHIT_HOST, WHIT_ORIGINS, WHIT_KEEP_ALIVE, WHIT_NUM_PARALLEL, WHIT_MAX_QUEUE, WHIT_CONTEXT_LENGTH,
-/// WHIT_API_KEYS, or the same with OLLAMA_ but for the keys), then these flags.
+/// WHIT_CACHE_TOKENS, WHIT_MEMORY_MB, WHIT_API_KEYS, or the same with OLLAMA_ but for the keys), then these flags.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// GGUF files to serve from where they lie, each as NAME=PATH or PATH (its name is then that of the file)
@@ -62,9 +63,19 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     max_queue: Option<u16>,
 
-    /// Tokens of context for a request [default: what the model was trained for, at most 4096]
+    /// Tokens of context for a request that asks for no other number [default: what the model was trained for, as far as
+    /// the cache holds it]
     #[arg(long, short, value_name = "TOKENS")]
     ctx: Option<usize>,
+
+    /// Tokens that all requests of a model together may hold in its cache [default: 1024 for each that may run, or one
+    /// whole context if that is more, within 512 MiB or the size of the model, and a quarter of the memory]
+    #[arg(long, value_name = "TOKENS")]
+    cache_tokens: Option<usize>,
+
+    /// MiB that the loaded models may take together [default: what the machine has free]
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u64>,
 
     /// What happens to a conversation that outgrows the context: error, drop_oldest or shift [default: error]
     #[arg(long, value_name = "POLICY")]
@@ -93,8 +104,10 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
 /// The settings: file, environment, flags.
 fn config(arguments: &Arguments) -> Result<ServerConfig> {
     let mut config = ServerConfig::load(arguments.config.as_deref(), |name| std::env::var(name).ok())?;
+    let cache = arguments.cache_tokens.map_or(config.engine.cache, CacheSize::Tokens);
     let ctx = arguments.ctx.or(config.engine.ctx);
-    config.engine = arguments.engine.options(ctx)?;
+    config.engine = EngineOptions { cache, ..arguments.engine.options(ctx)? };
+    config.memory = arguments.memory.map(|mb| mb.saturating_mul(1 << 20)).or(config.memory);
     let usage = |error: whit_server::ConfigError| Usage(error.to_string());
     if let Some(host) = &arguments.host {
         config.set_host(host).map_err(usage)?;

@@ -156,9 +156,14 @@ impl Service {
         &self.shared().intake.model
     }
 
-    /// Tokens of context per request.
+    /// Tokens of context of a request that asks for no other number.
     pub fn n_ctx(&self) -> usize {
         self.shared().intake.n_ctx
+    }
+
+    /// Tokens of context that a request may ask for.
+    pub fn longest_ctx(&self) -> usize {
+        self.shared().intake.longest_ctx
     }
 
     /// Requests that run at the same time.

@@ -8,7 +8,9 @@ mod rooms;
 
 use std::sync::Arc;
 
-use whit_engine::{BackendError, Engine, EngineError, EngineOptions, Model, Service, ServiceLimits};
+use whit_engine::{
+    BackendError, CacheSize, Engine, EngineError, EngineOptions, Model, Service, ServiceLimits,
+};
 
 use crate::config::{KeepAlive, ServerConfig};
 use crate::error::ApiError;
@@ -23,14 +25,18 @@ pub(crate) struct Manager {
 
 impl Manager {
     pub(crate) fn new(config: &ServerConfig) -> Manager {
-        let options = EngineOptions { max_sequences: config.num_parallel, ..config.engine.clone() };
+        let budget = config.memory.or_else(memory::available);
+        let cache = match config.engine.cache {
+            CacheSize::Usual { memory: None } => CacheSize::Usual { memory: budget },
+            chosen => chosen,
+        };
+        let options = EngineOptions { max_sequences: config.num_parallel, cache, ..config.engine.clone() };
         let limits = ServiceLimits { max_queue: config.max_queue };
         let to_estimate = options.clone();
         let loader = Loader {
             estimate: Box::new(move |path| Ok(Model::open(path)?.estimate(&to_estimate)?.total() as u64)),
             load: Box::new(move |path| Service::start(Engine::load(path, &options)?, limits)),
         };
-        let budget = config.memory.or_else(memory::available);
         Manager { rooms: Rooms::new(loader, budget, config.keep_alive) }
     }
 

@@ -33,13 +33,13 @@ pub(super) struct Loader {
 pub(super) enum LoadError {
     #[error(
         "the model needs {} of memory, and all models together may take {}; ask for a smaller one, or start the server \
-         with a smaller --ctx or --parallel",
+         with fewer --cache-tokens",
         readable(*needed), readable(*budget)
     )]
     TooLarge { needed: u64, budget: u64 },
     #[error(
         "the model needs {} of memory, but {} of {} are free and nothing that is loaded is idle; try again later, ask \
-         for a smaller model, or start the server with a smaller --ctx or --parallel",
+         for a smaller model, or start the server with fewer --cache-tokens",
         readable(*needed), readable(budget.saturating_sub(*in_use)), readable(*budget)
     )]
     NoRoom { needed: u64, in_use: u64, budget: u64 },
