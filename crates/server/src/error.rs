@@ -3,6 +3,7 @@
 //! Messages for clients never hold a path of this machine; the log does.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -38,6 +39,14 @@ pub enum ServerError {
     Unguarded {
         /// The address.
         address: SocketAddr,
+    },
+    /// A certificate or key that cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
     },
     /// A model that was named at the start.
     #[error(transparent)]
@@ -75,9 +84,12 @@ pub(crate) enum ApiError {
     NotSupported(String),
     #[error("server busy, please try again. maximum pending requests exceeded")]
     Busy,
-    /// A model that does not fit beside those in use; the text says what is needed and what there is.
+    /// A model for which there was no room; the text says what is needed and what there is.
     #[error("{0}")]
     NoRoom(String),
+    /// A model for which there never will be.
+    #[error("{0}")]
+    DoesNotFit(String),
     #[error("the server is shutting down")]
     ShuttingDown,
     #[error("the stream was ended because its reader did not keep up")]
@@ -98,7 +110,9 @@ impl ApiError {
             ApiError::Timeout => StatusCode::REQUEST_TIMEOUT,
             ApiError::NotSupported(_) => StatusCode::NOT_IMPLEMENTED,
             ApiError::Busy | ApiError::NoRoom(_) | ApiError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
-            ApiError::SlowReader | ApiError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            ApiError::DoesNotFit(_) | ApiError::SlowReader | ApiError::Internal(_) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
     }
 

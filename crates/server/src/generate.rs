@@ -17,6 +17,7 @@ use whit_sample::Grammar;
 use crate::config::{KeepAlive, OverflowPolicy};
 use crate::error::ApiError;
 use crate::manager::Lease;
+use crate::observe::Facts;
 use crate::prompt::{self, Dropped, Input};
 use crate::state::{AppState, Stopping};
 
@@ -74,6 +75,8 @@ pub(crate) struct Stream {
     state: AppState,
     lease: Lease,
     began: Instant,
+    /// What the log will say of the request.
+    facts: Arc<Facts>,
     /// Whether the first token is still to come.
     fresh: bool,
     ended: bool,
@@ -89,8 +92,10 @@ pub(crate) struct Stream {
 pub(crate) async fn start(state: &AppState, job: Job) -> Result<Stream, ApiError> {
     let began = Instant::now();
     let entry = state.library.find(&job.model)?;
+    let job_model = entry.name.clone();
     let lease = state.manager.lease(&entry, job.keep_alive).await?;
     let load = began.elapsed();
+    let facts = Facts::current();
     let cancel = CancelOnDrop { token: CancelToken::new(), slow: Arc::default(), ended: false };
     let (sender, events) = mpsc::channel(BACKLOG);
     let overflow = job.overflow.unwrap_or(state.config.overflow);
@@ -127,19 +132,26 @@ pub(crate) async fn start(state: &AppState, job: Job) -> Result<Stream, ApiError
     };
     let prepared =
         tokio::task::spawn_blocking(submit).await.map_err(|error| ApiError::internal(&error))??;
-    Ok(Stream {
+    facts.asks(&job_model, prepared.tokens.len());
+    let stream = Stream {
         events,
         stopping: state.stopping.subscribe(),
         cancel,
         state: state.clone(),
         lease,
         began,
+        facts,
         fresh: true,
         ended: false,
         prompt: prepared.tokens,
         dropped: prepared.dropped,
         load,
-    })
+    };
+    if state.config.log_prompts {
+        let prompt = stream.text_of(&stream.prompt);
+        tracing::info!(id = stream.facts.id, model = job_model, prompt, "prompt");
+    }
+    Ok(stream)
 }
 
 impl Stream {
@@ -169,11 +181,12 @@ impl Stream {
             }
         };
         match &event {
-            Event::Token { .. } if self.fresh => {
-                self.fresh = false;
-                self.state.metrics.first_token(self.began.elapsed());
+            Event::Token { .. } => {
+                self.facts.token();
+                if std::mem::replace(&mut self.fresh, false) {
+                    self.state.metrics.first_token(self.began.elapsed());
+                }
             }
-            Event::Token { .. } => {}
             Event::Shifted { n_dropped, .. } => self.dropped.tokens += n_dropped,
             Event::Done(done) => {
                 self.end();
@@ -214,8 +227,11 @@ impl Stream {
 
     /// The last few tokens of the prompt as text: whether the template has opened thoughts.
     pub(crate) fn prompt_end(&self) -> String {
-        let from = self.prompt.len().saturating_sub(8);
-        let bytes: Vec<u8> = self.prompt[from..].iter().flat_map(|&id| self.token_bytes(id)).collect();
+        self.text_of(&self.prompt[self.prompt.len().saturating_sub(8)..])
+    }
+
+    fn text_of(&self, tokens: &[u32]) -> String {
+        let bytes: Vec<u8> = tokens.iter().flat_map(|&id| self.token_bytes(id)).collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 

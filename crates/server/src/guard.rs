@@ -17,10 +17,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::{ApiKey, Scope, ServerConfig};
 use crate::error::ApiError;
+use crate::stall::{self, Moving};
 use crate::state::AppState;
 
-/// A client must have sent its body by then.
-const BODY_TIME: Duration = Duration::from_secs(120);
+/// A client must have sent what is read into memory by then, however it moves.
+const BODY_TIME: Duration = Duration::from_secs(600);
 /// Open without a key: what a load balancer asks, and the page that asks for the key.
 const OPEN: [&str; 6] = ["/", "/models", "/status", "/healthz", "/readyz", "/api/version"];
 /// Paths below which the page and its files lie.
@@ -37,7 +38,7 @@ pub(crate) async fn check(State(state): State<AppState>, request: Request, next:
     let origin = request.headers().get(header::ORIGIN).cloned();
     let response = match admit(&state.config, &request) {
         Ok(Admitted::Preflight) => StatusCode::NO_CONTENT.into_response(),
-        Ok(Admitted::Request) => match with_body(request, state.config.max_body).await {
+        Ok(Admitted::Request) => match with_body(request, &state.config).await {
             Ok(request) => next.run(request).await,
             Err(error) => error.for_path(&path),
         },
@@ -53,20 +54,25 @@ pub(crate) async fn check(State(state): State<AppState>, request: Request, next:
     }
 }
 
-/// Reads the body, so that neither its size nor its slowness is a handler's affair. Uploads look after themselves.
-async fn with_body(request: Request, limit: usize) -> Result<Request, ApiError> {
-    if request.uri().path().starts_with(ADMIN_BELOW) {
-        return Ok(request);
-    }
+/// Reads the body, so that neither its size nor its slowness is a handler's affair. Of uploads, only that they move.
+async fn with_body(request: Request, config: &ServerConfig) -> Result<Request, ApiError> {
+    let limit = config.max_body;
     let (head, body) = request.into_parts();
+    let body = Moving::body(body, config.stall);
+    if head.uri.path().starts_with(ADMIN_BELOW) {
+        return Ok(Request::from_parts(head, body));
+    }
     let declared = header_text(&head.headers, &header::CONTENT_LENGTH).and_then(|n| n.parse::<u64>().ok());
     if declared.is_some_and(|n| n > limit as u64) {
         return Err(ApiError::TooLarge { limit });
     }
     match tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, limit)).await {
         Ok(Ok(bytes)) => Ok(Request::from_parts(head, Body::from(bytes))),
-        // Or the client went away; then nobody reads this.
-        Ok(Err(_)) => Err(ApiError::TooLarge { limit }),
+        Ok(Err(error)) => Err(match stall::failure(&error) {
+            ApiError::Timeout => ApiError::Timeout,
+            // Or the client went away; then nobody reads this.
+            _ => ApiError::TooLarge { limit },
+        }),
         Err(_) => Err(ApiError::Timeout),
     }
 }

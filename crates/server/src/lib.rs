@@ -30,13 +30,17 @@ mod library;
 mod listen;
 mod manager;
 mod metrics;
+mod observe;
 mod ollama;
 mod openai;
 mod own;
 mod prompt;
+mod stall;
 mod state;
+mod tls;
 mod ui;
 
 pub use config::{ApiKey, ConfigError, KeepAlive, OverflowPolicy, Scope, ServerConfig};
 pub use error::ServerError;
 pub use listen::Server;
+pub use tls::TlsFiles;

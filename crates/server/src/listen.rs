@@ -4,29 +4,34 @@
 //! for the sake of its limits on time and size of headers.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
-use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
+use tokio_rustls::TlsAcceptor;
 use whit_hub::Store;
 
 use crate::config::ServerConfig;
 use crate::error::{ApiError, ServerError};
 use crate::library::Library;
+use crate::observe::observe;
+use crate::stall::Taken;
 use crate::state::{AppState, Stopping};
-use crate::{anthropic, guard, ollama, openai, own, ui};
+use crate::{anthropic, guard, ollama, openai, own, tls, ui};
 
 /// A client must have sent its headers by then; also the life of an idle connection.
 const HEADER_TIME: Duration = Duration::from_secs(60);
 const HEADER_BYTES: usize = 64 << 10;
+/// A client must have agreed on keys by then.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Threads that move bytes; the engine has its own.
 const IO_THREADS: usize = 2;
 /// What is left of the streams has this long to say goodbye.
@@ -44,11 +49,12 @@ impl Server {
     /// Listens on the address of `config`, and answers from then on, on threads of its own.
     ///
     /// # Errors
-    /// An address that cannot be had, or that is open to strangers without a key.
+    /// An address that cannot be had, or that is open to strangers without a key; a certificate that cannot be used.
     pub fn start(mut config: ServerConfig, store: Store) -> Result<Server, ServerError> {
         if guard::is_remote(config.address) && config.keys.is_empty() && !config.allow_remote_without_key {
             return Err(ServerError::Unguarded { address: config.address });
         }
+        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let library = Library::open(store, std::mem::take(&mut config.files))?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(IO_THREADS)
@@ -61,13 +67,19 @@ impl Server {
             .map_err(|source| ServerError::Bind { address: config.address, source })?;
         let address = listener.local_addr().unwrap_or(config.address);
         let state = AppState::new(config, library);
-        let accepting = runtime.spawn(accept(listener, state.clone()));
+        let accepting = runtime.spawn(accept(listener, tls, state.clone()));
         Ok(Server { address, state, runtime: Some(runtime), accepting: Some(accepting) })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How it is called, e.g. `http://127.0.0.1:11434`.
+    pub fn url(&self) -> String {
+        let scheme = if self.state.config.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Waits for Ctrl-C or a termination signal, and stops.
@@ -134,7 +146,7 @@ async fn signal() {
 }
 
 /// Accepts until told to stop, then waits for the connections to end.
-async fn accept(listener: TcpListener, state: AppState) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: AppState) {
     let app = router(state.clone());
     let graceful = GracefulShutdown::new();
     let mut stopping = state.stopping.subscribe();
@@ -156,16 +168,44 @@ async fn accept(listener: TcpListener, state: AppState) {
         };
         // Tokens are small, and each is wanted at once.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(app.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
-            }
-        });
+        let stream = Taken::new(stream, state.config.stall);
+        let connection = Connection {
+            http: http.clone(),
+            app: app.clone(),
+            watcher: graceful.watcher(),
+            tls: tls.clone(),
+        };
+        tokio::spawn(connection.serve(stream));
     }
     drop(listener);
     graceful.shutdown().await;
+}
+
+/// What it takes to serve a connection.
+struct Connection {
+    http: http1::Builder,
+    app: Router,
+    watcher: Watcher,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Connection {
+    async fn serve(self, stream: Taken<TcpStream>) {
+        let Some(tls) = &self.tls else { return self.serve_plain(stream).await };
+        match tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.serve_plain(stream).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+    }
+
+    async fn serve_plain(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let service = TowerToHyperService::new(self.app);
+        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = self.watcher.watch(connection).await {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
 }
 
 fn router(state: AppState) -> Router {
@@ -186,16 +226,4 @@ fn router(state: AppState) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), guard::check))
         .layer(middleware::from_fn_with_state(state.clone(), observe))
         .with_state(state)
-}
-
-/// Counts and logs. Never what a prompt says.
-async fn observe(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let began = Instant::now();
-    let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
-    let response = next.run(request).await;
-    let status = response.status().as_u16();
-    state.metrics.request(&route, status);
-    tracing::info!(%method, route, status, ms = began.elapsed().as_millis() as u64, "request");
-    response
 }

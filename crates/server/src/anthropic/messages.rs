@@ -12,6 +12,7 @@ use super::request::Request;
 use crate::body;
 use crate::error::ApiError;
 use crate::generate::{self, Stream};
+use crate::observe::Facts;
 use crate::openai::answer::{self, Manner, Part, Reader};
 use crate::openai::{new_id, sse};
 use crate::own::blocking;
@@ -48,7 +49,7 @@ pub(super) async fn count_tokens(State(state): State<AppState>, body: Bytes) -> 
 
 /// Each response has an id, and an error repeats it.
 fn named(result: Result<Response, ApiError>) -> Response {
-    let id = new_id("req_");
+    let id = Facts::current().id.clone();
     let mut response = result.unwrap_or_else(|error| {
         let mut response = error.anthropic();
         let mut body = error.anthropic_json();

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use whit_engine::{CacheSize, EngineOptions};
 
+use crate::tls::TlsFiles;
 pub use keep_alive::KeepAlive;
 pub use keys::{ApiKey, Scope};
 
@@ -40,6 +41,8 @@ pub struct ServerConfig {
     pub num_parallel: usize,
     /// Requests that may wait for a model; more are turned away with 503.
     pub max_queue: usize,
+    /// How long a request may wait for room for its model, while others are in use.
+    pub max_wait: Duration,
     /// Bytes that the loaded models may take together. `None`: what the machine has free.
     pub memory: Option<u64>,
     /// What happens to a conversation that outgrows the context.
@@ -50,6 +53,12 @@ pub struct ServerConfig {
     pub max_body: usize,
     /// Bytes of an uploaded model.
     pub max_blob: u64,
+    /// How long a client may send nothing of a body, or take nothing of an answer, before it is cut off.
+    pub stall: Duration,
+    /// Write prompts into the log, as the models read them.
+    pub log_prompts: bool,
+    /// Certificate and key. `None`: plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// How long running answers may take to finish when the server is told to stop.
     pub grace: Duration,
     /// How engines are set up; `max_sequences` follows `num_parallel`, and `memory` is what a cache of the usual size is
@@ -70,11 +79,15 @@ impl Default for ServerConfig {
             keep_alive: KeepAlive::default(),
             num_parallel: 8,
             max_queue: MAX_QUEUE,
+            max_wait: Duration::from_secs(300),
             memory: None,
             overflow: OverflowPolicy::default(),
             strict: false,
             max_body: BODY_BYTES,
             max_blob: BLOB_BYTES,
+            stall: Duration::from_secs(60),
+            log_prompts: false,
+            tls: None,
             grace: Duration::from_secs(10),
             engine: EngineOptions { cache: CacheSize::Usual { memory: None }, ..EngineOptions::default() },
             files: Vec::new(),
@@ -89,6 +102,23 @@ impl ServerConfig {
     /// [`ConfigError::Value`] for anything that is no address.
     pub fn set_host(&mut self, text: &str) -> Result<(), ConfigError> {
         self.address = address::parse_address(text)?;
+        Ok(())
+    }
+
+    /// Sets [`tls`](Self::tls); leaves it as it is where neither file is given.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] if one of them is missing.
+    pub fn set_tls(&mut self, certificate: Option<PathBuf>, key: Option<PathBuf>) -> Result<(), ConfigError> {
+        let alone = |name: &str, path: PathBuf, wanted| {
+            Err(ConfigError::Value { name: name.to_owned(), got: path.display().to_string(), wanted })
+        };
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => self.tls = Some(TlsFiles { certificate, key }),
+            (Some(path), None) => return alone("the certificate", path, "its key as well (--tls-key)"),
+            (None, Some(path)) => return alone("the key", path, "its certificate as well (--tls-cert)"),
+            (None, None) => {}
+        }
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Where settings come from: a TOML file, and the environment, `WHIT_*` before `OLLAMA_*`. Every number is brought into its
 //! range here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -24,11 +24,16 @@ struct File {
     keep_alive: Option<String>,
     num_parallel: Option<usize>,
     max_queue: Option<usize>,
+    max_wait_seconds: Option<u64>,
     memory_mb: Option<u64>,
     overflow: Option<OverflowPolicy>,
     strict: Option<bool>,
     max_body_mb: Option<usize>,
     max_blob_mb: Option<u64>,
+    stall_seconds: Option<u64>,
+    log_prompts: Option<bool>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
     grace_seconds: Option<u64>,
     ctx: Option<usize>,
     cache_tokens: Option<usize>,
@@ -86,6 +91,10 @@ impl ServerConfig {
         self.strict = file.strict.unwrap_or(self.strict);
         self.max_body = file.max_body_mb.map_or(self.max_body, |mb| mb.clamp(1, 1 << 12) << 20);
         self.max_blob = file.max_blob_mb.map_or(self.max_blob, |mb| mb.clamp(1, 1 << 24) << 20);
+        self.max_wait = file.max_wait_seconds.map_or(self.max_wait, |s| Duration::from_secs(s.min(86_400)));
+        self.stall = file.stall_seconds.map_or(self.stall, |s| Duration::from_secs(s.clamp(1, 3600)));
+        self.log_prompts = file.log_prompts.unwrap_or(self.log_prompts);
+        self.set_tls(file.tls_cert, file.tls_key)?;
         self.grace = file.grace_seconds.map_or(self.grace, |s| Duration::from_secs(s.min(3600)));
         self.engine.ctx = file.ctx.or(self.engine.ctx);
         self.engine.cache = file.cache_tokens.map_or(self.engine.cache, CacheSize::Tokens);
@@ -120,6 +129,10 @@ impl ServerConfig {
         }
         self.num_parallel = number("NUM_PARALLEL", MAX_PARALLEL)?.unwrap_or(self.num_parallel);
         self.max_queue = number("MAX_QUEUE", 1 << 16)?.unwrap_or(self.max_queue);
+        let seconds = number("MAX_WAIT", 86_400)?;
+        self.max_wait = seconds.map_or(self.max_wait, |seconds| Duration::from_secs(seconds as u64));
+        let path = |name: &str| variable(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.set_tls(path("WHIT_TLS_CERT"), path("WHIT_TLS_KEY"))?;
         self.engine.ctx = number("CONTEXT_LENGTH", 1 << 24)?.or(self.engine.ctx);
         self.engine.cache = number("CACHE_TOKENS", 1 << 30)?.map_or(self.engine.cache, CacheSize::Tokens);
         self.memory =

@@ -1,5 +1,6 @@
 //! The models that are loaded: each is loaded on its first request, shared by all that ask for it, and dropped when it
-//! has been idle for its keep-alive, or earlier when another needs its memory. One that is in use stays.
+//! has been idle for its keep-alive, or earlier when another needs its memory. One that is in use stays until it is not, and
+//! whoever needs its memory waits.
 //!
 //! `rooms` decides, with plain threads and locks; here is what the handlers see of it.
 
@@ -16,7 +17,7 @@ use crate::config::{KeepAlive, ServerConfig};
 use crate::error::ApiError;
 use crate::library::Entry;
 pub(crate) use rooms::{Lease, Loaded};
-use rooms::{LoadError, Loader, Rooms};
+use rooms::{Limits, LoadError, Loader, Rooms};
 
 /// The loaded models.
 pub(crate) struct Manager {
@@ -37,7 +38,8 @@ impl Manager {
             estimate: Box::new(move |path| Ok(Model::open(path)?.estimate(&to_estimate)?.total() as u64)),
             load: Box::new(move |path| Service::start(Engine::load(path, &options)?, limits)),
         };
-        Manager { rooms: Rooms::new(loader, budget, config.keep_alive) }
+        let waiting = Limits { max_queue: config.max_queue, patience: config.max_wait };
+        Manager { rooms: Rooms::new(loader, budget, config.keep_alive, waiting) }
     }
 
     /// The model, loaded if need be.
@@ -49,9 +51,7 @@ impl Manager {
         if let Some(lease) = self.rooms.lease_loaded(entry, keep_alive) {
             return Ok(lease);
         }
-        let (rooms, entry) = (Arc::clone(&self.rooms), entry.clone());
-        let lease = tokio::task::spawn_blocking(move || rooms.lease(&entry, keep_alive));
-        lease.await.map_err(|error| ApiError::internal(&error))?.map_err(ApiError::from)
+        Ok(self.rooms.lease(entry, keep_alive).await?)
     }
 
     /// The loaded models.
@@ -79,10 +79,14 @@ impl Drop for Manager {
 impl From<LoadError> for ApiError {
     fn from(error: LoadError) -> ApiError {
         match error {
-            LoadError::NoRoom { .. } | LoadError::TooLarge { .. } => ApiError::NoRoom(error.to_string()),
+            LoadError::NoRoom { .. } | LoadError::Abandoned => ApiError::NoRoom(error.to_string()),
+            LoadError::TooLarge { .. } => ApiError::DoesNotFit(error.to_string()),
+            LoadError::Busy => ApiError::Busy,
             LoadError::Stopping => ApiError::ShuttingDown,
             LoadError::Engine(error) => match &*error {
-                EngineError::Backend(BackendError::OutOfMemory { .. }) => ApiError::NoRoom(error.to_string()),
+                EngineError::Backend(BackendError::OutOfMemory { .. }) => {
+                    ApiError::DoesNotFit(error.to_string())
+                }
                 error => ApiError::internal(error),
             },
         }

@@ -1,9 +1,11 @@
-//! Who has room in memory: loading, lending, expiry and eviction of models.
+//! Who has room in memory: lending, expiry and eviction of models. Their way in is `line`'s.
 //!
 //! One lock guards a few small facts and is never held while a model is loaded or dropped. A keeper thread drops what has
 //! expired or must make room. A model that is being dropped still counts until its memory is back; whoever asks for it
 //! meanwhile waits and loads it again.
 
+mod line;
+mod slot;
 #[cfg(test)]
 mod tests;
 
@@ -13,10 +15,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::watch;
 use whit_engine::{EngineError, Service, Shutdown};
 
 use crate::config::KeepAlive;
 use crate::library::Entry;
+use slot::{Slot, Stage};
 
 /// What a loader does with the path of a model.
 type Load<T> = Box<dyn Fn(&Path) -> Result<T, EngineError> + Send + Sync>;
@@ -28,21 +32,34 @@ pub(super) struct Loader {
     pub(super) load: Load<Service>,
 }
 
+/// What requests may ask of the rooms.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Requests that may wait for models.
+    pub(super) max_queue: usize,
+    /// How long one may wait for room.
+    pub(super) patience: Duration,
+}
+
 /// Why a model was not lent. Told to all who waited for it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum LoadError {
     #[error(
         "the model needs {} of memory, and all models together may take {}; ask for a smaller one, or start the server \
-         with fewer --cache-tokens",
+         with fewer --cache-tokens, or a larger --memory",
         readable(*needed), readable(*budget)
     )]
     TooLarge { needed: u64, budget: u64 },
     #[error(
-        "the model needs {} of memory, but {} of {} are free and nothing that is loaded is idle; try again later, ask \
-         for a smaller model, or start the server with fewer --cache-tokens",
-        readable(*needed), readable(budget.saturating_sub(*in_use)), readable(*budget)
+        "the model needs {} of memory, {} of {} are free, and the models in use were not done within {} s; try again \
+         later, or ask for a smaller model",
+        readable(*needed), readable(budget.saturating_sub(*in_use)), readable(*budget), waited.as_secs()
     )]
-    NoRoom { needed: u64, in_use: u64, budget: u64 },
+    NoRoom { needed: u64, in_use: u64, budget: u64, waited: Duration },
+    #[error("too many requests wait for models already")]
+    Busy,
+    #[error("nobody waits for the model any more")]
+    Abandoned,
     #[error("the server is shutting down")]
     Stopping,
     #[error(transparent)]
@@ -64,8 +81,11 @@ pub(super) struct Rooms {
     budget: Option<u64>,
     keep_alive: KeepAlive,
     state: Mutex<State>,
-    /// Something in the state has changed.
+    limits: Limits,
+    /// Something in the state has changed: for threads...
     changed: Condvar,
+    /// ...and for requests.
+    news: watch::Sender<()>,
     keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -73,48 +93,25 @@ pub(super) struct Rooms {
 struct State {
     slots: HashMap<PathBuf, Slot>,
     next_id: u64,
+    /// Requests that wait for models.
+    n_wishes: usize,
     stopping: bool,
 }
 
-/// A model's place in memory.
-struct Slot {
-    /// Tells it from others that had the same path before.
-    id: u64,
-    entry: Entry,
-    /// Bytes that it counts for.
-    size: u64,
-    stage: Stage,
-    n_leases: usize,
-    keep_alive: KeepAlive,
-    /// When it was last given back.
-    last_used: Instant,
-}
-
-enum Stage {
-    /// Somebody loads it; the outcome is for all who wait.
-    Loading(Arc<Mutex<Option<LoadError>>>),
-    Ready(Service),
-    /// Nobody gets it any more; the keeper takes the service and drops it.
-    Leaving(Option<Service>),
-}
-
-impl Slot {
-    fn is_idle(&self) -> bool {
-        self.n_leases == 0 && matches!(self.stage, Stage::Ready(_))
+impl State {
+    fn sizes(&self, wanted: impl Fn(&Slot) -> bool) -> u64 {
+        self.slots.values().filter(|slot| wanted(slot)).map(|slot| slot.size).sum()
     }
 
-    /// When it goes; `None`: not as things are.
-    fn expires(&self) -> Option<Instant> {
-        match self.keep_alive {
-            KeepAlive::For(time) if self.is_idle() => self.last_used.checked_add(time),
-            _ => None,
-        }
+    /// Bytes that models take.
+    fn in_use(&self) -> u64 {
+        self.sizes(|_| true)
     }
 
-    fn leave(&mut self) {
-        if let Stage::Ready(service) = &self.stage {
-            self.stage = Stage::Leaving(Some(service.clone()));
-        }
+    /// The slot that has waited longest for room.
+    fn first_in_line(&self) -> Option<u64> {
+        let in_line = self.slots.values().filter(|slot| matches!(slot.stage, Stage::InLine(..)));
+        in_line.map(|slot| slot.id).min()
     }
 }
 
@@ -135,13 +132,20 @@ pub(crate) struct Loaded {
 }
 
 impl Rooms {
-    pub(super) fn new(loader: Loader, budget: Option<u64>, keep_alive: KeepAlive) -> Arc<Rooms> {
+    pub(super) fn new(
+        loader: Loader,
+        budget: Option<u64>,
+        keep_alive: KeepAlive,
+        limits: Limits,
+    ) -> Arc<Rooms> {
         let rooms = Arc::new(Rooms {
             loader,
             budget,
             keep_alive,
             state: Mutex::default(),
+            limits,
             changed: Condvar::new(),
+            news: watch::Sender::new(()),
             keeper: Mutex::default(),
         });
         let keeper = {
@@ -159,159 +163,27 @@ impl Rooms {
         rooms
     }
 
-    /// The model, if it is loaded.
+    /// The model, if it is loaded and may be had.
     pub(super) fn lease_loaded(
         self: &Arc<Self>,
         entry: &Entry,
         keep_alive: Option<KeepAlive>,
     ) -> Option<Lease> {
-        self.lend(&mut self.lock(), entry, keep_alive)
+        self.lend(&mut self.lock(), entry, keep_alive, None)
     }
 
-    /// The model. Waits while it is loaded, by this thread or another.
-    pub(super) fn lease(
-        self: &Arc<Self>,
-        entry: &Entry,
-        keep_alive: Option<KeepAlive>,
-    ) -> Result<Lease, LoadError> {
-        let mut state = self.lock();
-        loop {
-            if state.stopping {
-                return Err(LoadError::Stopping);
-            }
-            if let Some(lease) = self.lend(&mut state, entry, keep_alive) {
-                return Ok(lease);
-            }
-            match state.slots.get(&entry.path).map(|slot| &slot.stage) {
-                None => {
-                    let outcome = Arc::new(Mutex::new(None));
-                    let id = self.insert(&mut state, entry, Arc::clone(&outcome));
-                    drop(state);
-                    let loaded = self.load(entry, id);
-                    state = self.lock();
-                    self.settle(&mut state, entry, &outcome, loaded)?;
-                }
-                Some(Stage::Loading(outcome)) => {
-                    let outcome = Arc::clone(outcome);
-                    state = self.wait(state);
-                    if let Some(error) = &*outcome.lock().unwrap_or_else(PoisonError::into_inner) {
-                        return Err(error.clone());
-                    }
-                }
-                Some(_) => state = self.wait(state),
-            }
-        }
-    }
-
-    fn insert(&self, state: &mut State, entry: &Entry, outcome: Arc<Mutex<Option<LoadError>>>) -> u64 {
-        let id = state.next_id;
-        state.next_id += 1;
-        let slot = Slot {
-            id,
-            entry: entry.clone(),
-            size: 0,
-            stage: Stage::Loading(outcome),
-            n_leases: 0,
-            keep_alive: self.keep_alive,
-            last_used: Instant::now(),
-        };
-        state.slots.insert(entry.path.clone(), slot);
-        id
-    }
-
-    /// Ends a load: the model is ready, or its slot is gone and everybody is told why.
-    fn settle(
-        &self,
-        state: &mut State,
-        entry: &Entry,
-        outcome: &Mutex<Option<LoadError>>,
-        loaded: Result<Service, LoadError>,
-    ) -> Result<(), LoadError> {
-        self.changed.notify_all();
-        let loaded = match loaded {
-            // Its thread ends when it is dropped here.
-            Ok(_) if state.stopping => Err(LoadError::Stopping),
-            loaded => loaded,
-        };
-        match (loaded, state.slots.get_mut(&entry.path)) {
-            (Ok(service), Some(slot)) => {
-                slot.stage = Stage::Ready(service);
-                slot.last_used = Instant::now();
-                Ok(())
-            }
-            (loaded, _) => {
-                let error = loaded.err().unwrap_or(LoadError::Stopping);
-                state.slots.remove(&entry.path);
-                *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
-                Err(error)
-            }
-        }
-    }
-
-    fn load(&self, entry: &Entry, id: u64) -> Result<Service, LoadError> {
-        let engine = |error| LoadError::Engine(Arc::new(error));
-        // What a loader panics with is in the log by then; those who wait must not wait forever.
-        let guarded = |work: &dyn Fn() -> Result<Service, LoadError>| {
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| {
-                Err(engine(EngineError::Failed("loading it panicked; the server's log says more".to_owned())))
-            })
-        };
-        guarded(&|| {
-            let size = (self.loader.estimate)(&entry.path).map_err(engine)?;
-            self.make_room(&entry.path, size)?;
-            let start = Instant::now();
-            let service = (self.loader.load)(&entry.path).map_err(engine)?;
-            tracing::info!(model = entry.name, id, size, ms = start.elapsed().as_millis() as u64, "loaded");
-            Ok(service)
-        })
-    }
-
-    /// Sees to `size` bytes for the model at `path`, which is being loaded: those idle for longest go first.
-    fn make_room(&self, path: &Path, size: u64) -> Result<(), LoadError> {
-        let mut state = self.lock();
-        loop {
-            if state.stopping {
-                return Err(LoadError::Stopping);
-            }
-            let in_use: u64 = state.slots.values().map(|slot| slot.size).sum();
-            let Some(budget) = self.budget.filter(|&budget| in_use.saturating_add(size) > budget) else {
-                if let Some(slot) = state.slots.get_mut(path) {
-                    slot.size = size;
-                }
-                return Ok(());
-            };
-            if size > budget {
-                return Err(LoadError::TooLarge { needed: size, budget });
-            }
-            // Nothing is given up in vain.
-            let given = |slot: &Slot| slot.is_idle() || matches!(slot.stage, Stage::Leaving(_));
-            if (in_use - sizes(&state, given)).saturating_add(size) > budget {
-                return Err(LoadError::NoRoom { needed: size, in_use, budget });
-            }
-            let leaving: u64 = sizes(&state, |slot| matches!(slot.stage, Stage::Leaving(_)));
-            if (in_use - leaving).saturating_add(size) > budget {
-                let idle = state.slots.values_mut().filter(|slot| slot.is_idle());
-                if let Some(oldest) = idle.min_by_key(|slot| slot.last_used) {
-                    tracing::info!(model = oldest.entry.name, "unloading to make room");
-                    oldest.leave();
-                    self.changed.notify_all();
-                    continue;
-                }
-            }
-            state = self.wait(state);
-        }
-    }
-
+    /// `wish`: the slot that the request has waited for; it gets that even where others wait for its room.
     fn lend(
         self: &Arc<Self>,
         state: &mut State,
         entry: &Entry,
         keep_alive: Option<KeepAlive>,
+        wish: Option<u64>,
     ) -> Option<Lease> {
         if state.stopping {
             return None;
         }
-        let slot = state.slots.get_mut(&entry.path)?;
+        let slot = state.slots.get_mut(&entry.path).filter(|slot| !slot.is_held || wish == Some(slot.id))?;
         let Stage::Ready(service) = &slot.stage else { return None };
         if let Some(reason) = service.failure() {
             tracing::error!(model = entry.name, reason, "the model failed and is loaded again");
@@ -363,7 +235,7 @@ impl Rooms {
         if slot.is_idle() {
             slot.leave();
         }
-        self.changed.notify_all();
+        self.tell();
         true
     }
 
@@ -372,7 +244,7 @@ impl Rooms {
         let mut state = self.lock();
         state.stopping = true;
         state.slots.values_mut().for_each(Slot::leave);
-        self.changed.notify_all();
+        self.tell();
         drop(state);
         let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(keeper) = keeper {
@@ -399,7 +271,7 @@ impl Rooms {
                 tracing::info!(model = name, "unloaded");
                 state = self.lock();
                 state.slots.remove(&path);
-                self.changed.notify_all();
+                self.tell();
             } else if state.stopping {
                 return;
             } else {
@@ -422,10 +294,12 @@ impl Rooms {
     fn wait<'s>(&self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-fn sizes(state: &State, wanted: impl Fn(&Slot) -> bool) -> u64 {
-    state.slots.values().filter(|slot| wanted(slot)).map(|slot| slot.size).sum()
+    /// Tells everybody that something in the state has changed.
+    fn tell(&self) {
+        self.changed.notify_all();
+        self.news.send_replace(());
+    }
 }
 
 impl Drop for Lease {
@@ -434,6 +308,6 @@ impl Drop for Lease {
         let Some(slot) = state.slots.get_mut(&self.path).filter(|slot| slot.id == self.id) else { return };
         slot.n_leases = slot.n_leases.saturating_sub(1);
         slot.last_used = Instant::now();
-        self.rooms.changed.notify_all();
+        self.rooms.tell();
     }
 }

@@ -21,7 +21,7 @@ use crate::error::ApiError;
 use crate::library::{Recipe, hex};
 use crate::own::blocking;
 use crate::state::AppState;
-use crate::{body, clock};
+use crate::{body, clock, stall};
 
 #[derive(Deserialize)]
 struct CreateRequest {
@@ -166,9 +166,7 @@ async fn take(state: &AppState, digest: &str, body: Body) -> Result<StatusCode, 
     let (mut hasher, mut size) = (Sha256::new(), 0u64);
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
-        let Ok(chunk) = chunk else {
-            return Err(ApiError::BadRequest("the upload broke off".to_owned()));
-        };
+        let chunk = chunk.map_err(|error| stall::failure(&error))?;
         size += chunk.len() as u64;
         if size > limit {
             return Err(ApiError::TooLarge { limit: usize::try_from(limit).unwrap_or(usize::MAX) });

@@ -29,6 +29,10 @@ fn entry(name: &str) -> Entry {
 
 /// Rooms in which every model takes 100 bytes, and how often one was loaded.
 fn rooms(budget: Option<u64>) -> (Arc<Rooms>, Arc<AtomicUsize>) {
+    rooms_with(budget, Limits { max_queue: 512, patience: PATIENCE })
+}
+
+fn rooms_with(budget: Option<u64>, limits: Limits) -> (Arc<Rooms>, Arc<AtomicUsize>) {
     let n_loads = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&n_loads);
     let loader = Loader {
@@ -41,7 +45,13 @@ fn rooms(budget: Option<u64>) -> (Arc<Rooms>, Arc<AtomicUsize>) {
             Service::start(Engine::load(path, &options)?, ServiceLimits::default())
         }),
     };
-    (Rooms::new(loader, budget, KeepAlive::For(Duration::from_secs(300))), n_loads)
+    (Rooms::new(loader, budget, KeepAlive::For(Duration::from_secs(300)), limits), n_loads)
+}
+
+/// Waits for the model, on this thread.
+fn lease(rooms: &Arc<Rooms>, entry: &Entry, keep_alive: Option<KeepAlive>) -> Result<Lease, LoadError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(rooms.lease(entry, keep_alive))
 }
 
 fn names(rooms: &Rooms) -> Vec<String> {
@@ -57,7 +67,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn lease_error(rooms: &Arc<Rooms>, name: &str) -> LoadError {
-    rooms.lease(&entry(name), None).err().unwrap()
+    lease(rooms, &entry(name), None).err().unwrap()
 }
 
 #[test]
@@ -67,7 +77,7 @@ fn concurrent_requesters_share_one_load() {
         for i in 0..12 {
             let rooms = &rooms;
             scope.spawn(move || {
-                let lease = rooms.lease(&entry(MODELS[i % 2]), None).unwrap();
+                let lease = lease(rooms, &entry(MODELS[i % 2]), None).unwrap();
                 assert_eq!(lease.service.model().path(), entry(MODELS[i % 2]).path);
             });
         }
@@ -96,7 +106,7 @@ fn failures_are_told_to_all() {
         assert!(matches!(lease_error(&rooms, name), LoadError::Engine(_)));
         assert!(names(&rooms).is_empty());
     }
-    assert!(rooms.lease(&entry(MODELS[0]), None).is_ok());
+    assert!(lease(&rooms, &entry(MODELS[0]), None).is_ok());
     rooms.shutdown();
 }
 
@@ -106,9 +116,9 @@ fn idle_models_expire() {
     let [zero, short, forever] = MODELS.map(entry);
     let soon = KeepAlive::For(Duration::from_millis(30));
     let leases = [
-        rooms.lease(&zero, Some(KeepAlive::For(Duration::ZERO))).unwrap(),
-        rooms.lease(&short, Some(soon)).unwrap(),
-        rooms.lease(&forever, Some(KeepAlive::Forever)).unwrap(),
+        lease(&rooms, &zero, Some(KeepAlive::For(Duration::ZERO))).unwrap(),
+        lease(&rooms, &short, Some(soon)).unwrap(),
+        lease(&rooms, &forever, Some(KeepAlive::Forever)).unwrap(),
     ];
     std::thread::sleep(Duration::from_millis(60));
     assert_eq!(names(&rooms).len(), 3, "what is in use stays");
@@ -117,10 +127,10 @@ fn idle_models_expire() {
     assert!(rooms.loaded()[0].expires.is_none());
 
     // The last request decides; without a word of its own, the default.
-    drop(rooms.lease(&forever, None).unwrap());
+    drop(lease(&rooms, &forever, None).unwrap());
     let left = rooms.loaded()[0].expires.unwrap().duration_since(SystemTime::now()).unwrap();
     assert!((Duration::from_secs(290)..=Duration::from_secs(300)).contains(&left), "{left:?}");
-    drop(rooms.lease(&forever, Some(soon)).unwrap());
+    drop(lease(&rooms, &forever, Some(soon)).unwrap());
     until("it must go now", || names(&rooms).is_empty());
     rooms.shutdown();
 }
@@ -130,13 +140,13 @@ fn unloading_waits_for_users_and_loading_again_for_unloading() {
     let (rooms, n_loads) = rooms(Some(100));
     let model = entry(MODELS[0]);
     assert!(!rooms.unload(&model));
-    let lease = rooms.lease(&model, None).unwrap();
+    let lent = lease(&rooms, &model, None).unwrap();
     assert!(rooms.unload(&model));
     assert_eq!(names(&rooms), [model.name.as_str()], "in use");
-    drop(lease);
+    drop(lent);
     until("it must go", || names(&rooms).is_empty());
     for n in 2..6 {
-        drop(rooms.lease(&model, None).unwrap());
+        drop(lease(&rooms, &model, None).unwrap());
         assert_eq!(n_loads.load(Ordering::SeqCst), n);
         assert!(rooms.unload(&model));
         assert!(names(&rooms).is_empty(), "an idle one is gone at once");
@@ -146,20 +156,21 @@ fn unloading_waits_for_users_and_loading_again_for_unloading() {
 
 #[test]
 fn idle_models_make_room() {
-    let (rooms, _) = rooms(Some(250));
+    let limits = Limits { max_queue: 512, patience: Duration::from_millis(50) };
+    let (rooms, _) = rooms_with(Some(250), limits);
     let [a, b, c] = MODELS.map(entry);
-    drop(rooms.lease(&a, None).unwrap());
-    drop(rooms.lease(&b, Some(KeepAlive::Forever)).unwrap());
-    drop(rooms.lease(&a, None).unwrap());
-    let third = rooms.lease(&c, None).unwrap();
+    drop(lease(&rooms, &a, None).unwrap());
+    drop(lease(&rooms, &b, Some(KeepAlive::Forever)).unwrap());
+    drop(lease(&rooms, &a, None).unwrap());
+    let third = lease(&rooms, &c, None).unwrap();
     assert_eq!(names(&rooms), [a.name.as_str(), c.name.as_str()], "the one used longest ago goes");
-    let first = rooms.lease(&a, None).unwrap();
+    let first = lease(&rooms, &a, None).unwrap();
     let error = lease_error(&rooms, &b.name);
-    assert!(matches!(error, LoadError::NoRoom { needed: 100, in_use: 200, budget: 250 }), "{error:?}");
-    assert!(error.to_string().contains("nothing that is loaded is idle"), "{error}");
-    assert_eq!(names(&rooms).len(), 2, "nothing is given up in vain");
+    assert!(matches!(error, LoadError::NoRoom { needed: 100, in_use: 200, budget: 250, .. }), "{error:?}");
+    assert!(error.to_string().contains("the models in use were not done"), "{error}");
+    assert_eq!(names(&rooms).len(), 2, "what is in use stays");
     drop(third);
-    let second = rooms.lease(&b, None).unwrap();
+    let second = lease(&rooms, &b, None).unwrap();
     assert_eq!(names(&rooms), [a.name.as_str(), b.name.as_str()]);
     drop((first, second));
     rooms.shutdown();
@@ -170,35 +181,80 @@ fn idle_models_make_room() {
     small.shutdown();
 }
 
-/// Three models in turn through room for one, from several threads: everybody gets an answer or is told that there is no
-/// room, and the bytes add up.
+/// Three models in turn through room for one, from several threads: everybody gets an answer, and the bytes add up.
 #[test]
 fn a_crowd_at_one_room() {
     let (rooms, _) = rooms(Some(100));
-    let n_lent = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for thread in 0..4usize {
-            let (rooms, n_lent) = (&rooms, &n_lent);
+            let rooms = &rooms;
             scope.spawn(move || {
                 for i in 0..6usize {
-                    match rooms.lease(&entry(MODELS[(thread + i) % 3]), None) {
-                        Ok(_) => _ = n_lent.fetch_add(1, Ordering::SeqCst),
-                        Err(error) => assert!(matches!(error, LoadError::NoRoom { .. }), "{error:?}"),
-                    }
-                    assert!(rooms.loaded().len() <= 1);
+                    let lent = lease(rooms, &entry(MODELS[(thread + i) % 3]), None).unwrap();
+                    assert_eq!(
+                        names(rooms),
+                        [lent.service.model().path().file_stem().unwrap().to_str().unwrap()]
+                    );
                 }
             });
         }
     });
-    assert!(n_lent.into_inner() > 0);
-    assert!(rooms.lease(&entry(MODELS[0]), None).is_ok());
+    rooms.shutdown();
+}
+
+/// Who asks for a model that is loaded does not overtake who waits for its room, nor the other way round.
+#[test]
+fn the_line_is_in_order() {
+    let (rooms, n_loads) = rooms(Some(100));
+    let [a, b, _] = MODELS.map(entry);
+    let order = Mutex::new(Vec::new());
+    let running = lease(&rooms, &a, None).unwrap();
+    std::thread::scope(|scope| {
+        let wait_for = |entry: &Entry| {
+            let n = rooms.lock().n_wishes;
+            let (rooms, order, entry) = (&rooms, &order, entry.clone());
+            scope.spawn(move || {
+                let _lent = lease(rooms, &entry, None).unwrap();
+                order.lock().unwrap().push(entry.name);
+            });
+            until("it must wait", || rooms.lock().n_wishes == n + 1);
+        };
+        wait_for(&b);
+        until("a is held", || rooms.lock().slots[&a.path].is_held);
+        assert!(rooms.lease_loaded(&a, None).is_none());
+        wait_for(&a);
+        wait_for(&b);
+        drop(running);
+    });
+    assert_eq!(*order.lock().unwrap(), [&*b.name, &*b.name, &*a.name]);
+    assert_eq!(n_loads.load(Ordering::SeqCst), 3);
+    rooms.shutdown();
+}
+
+#[test]
+fn who_gives_up_leaves_the_line() {
+    let (rooms, n_loads) = rooms_with(Some(100), Limits { max_queue: 1, patience: PATIENCE });
+    let [a, b, c] = MODELS.map(entry);
+    let running = lease(&rooms, &a, None).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let waits = rooms.lease(&b, None);
+        let gives_up = tokio::time::timeout(Duration::from_millis(100), waits);
+        let (waited, refused) = tokio::join!(gives_up, rooms.lease(&c, None));
+        assert!(waited.is_err());
+        assert!(matches!(refused, Err(LoadError::Busy)), "one waits, and no more may");
+    });
+    until("a must be free again", || rooms.lease_loaded(&a, None).is_some());
+    until("b must be out of line", || rooms.lock().slots.len() == 1);
+    assert_eq!((rooms.lock().n_wishes, n_loads.load(Ordering::SeqCst)), (0, 1));
+    drop(running);
     rooms.shutdown();
 }
 
 #[test]
 fn shutting_down_ends_what_runs() {
     let (rooms, _) = rooms(None);
-    let lease = rooms.lease(&entry(MODELS[0]), None).unwrap();
+    let lent = lease(&rooms, &entry(MODELS[0]), None).unwrap();
     let (sender, receiver) = channel::<Item>();
     let request = Request {
         sampling: SamplerConfig::greedy(),
@@ -206,13 +262,13 @@ fn shutting_down_ends_what_runs() {
         overflow: whit_engine::Overflow::Shift,
         ..Request::new(Prompt::Tokens(vec![3, 4, 5]))
     };
-    lease.service.submit(request, Box::new(move |item| sender.send(item).is_ok())).unwrap();
+    lent.service.submit(request, Box::new(move |item| sender.send(item).is_ok())).unwrap();
     assert!(matches!(receiver.recv_timeout(PATIENCE), Ok(Ok(Event::Token { .. }))));
     rooms.shutdown();
     let last = receiver.iter().last().unwrap().unwrap();
     assert!(matches!(last, Event::Done(done) if done.reason == FinishReason::Cancelled));
     assert!(rooms.loaded().is_empty());
     assert!(matches!(lease_error(&rooms, MODELS[1]), LoadError::Stopping));
-    drop(lease);
+    drop(lent);
     rooms.shutdown();
 }
