@@ -23,7 +23,7 @@ use crate::state::AppState;
 /// A client must have sent what is read into memory by then, however it moves.
 const BODY_TIME: Duration = Duration::from_secs(600);
 /// Open without a key: what a load balancer asks, and the page that asks for the key.
-const OPEN: [&str; 6] = ["/", "/models", "/status", "/healthz", "/readyz", "/api/version"];
+const OPEN: [&str; 7] = ["/", "/models", "/status", "/healthz", "/readyz", "/api/version", "/openapi.json"];
 /// Paths below which the page and its files lie.
 const OPEN_BELOW: [&str; 2] = ["/assets/", "/c/"];
 /// What changes the models, by method and path.
@@ -109,8 +109,7 @@ fn admit(config: &ServerConfig, request: &Request) -> Result<Admitted, ApiError>
         return Ok(Admitted::Preflight);
     }
     let path = request.uri().path();
-    let is_open = OPEN.contains(&path) || OPEN_BELOW.iter().any(|prefix| path.starts_with(prefix));
-    if config.keys.is_empty() || is_open {
+    if config.keys.is_empty() || is_open(path) {
         return Ok(Admitted::Request);
     }
     let Some(secret) = secret(headers) else {
@@ -120,11 +119,20 @@ fn admit(config: &ServerConfig, request: &Request) -> Result<Admitted, ApiError>
     };
     let scope = scope_of(&config.keys, secret)
         .ok_or(ApiError::Unauthorized("this API key is not one of this server's"))?;
-    let is_admin = ADMIN.contains(&path) || path.starts_with(ADMIN_BELOW);
-    if is_admin && scope != Scope::Admin {
+    if is_admin(path) && scope != Scope::Admin {
         return Err(ApiError::Forbidden("this API key may ask models, but not change them".to_owned()));
     }
     Ok(Admitted::Request)
+}
+
+/// Whether a path is answered without a key.
+pub(crate) fn is_open(path: &str) -> bool {
+    OPEN.contains(&path) || OPEN_BELOW.iter().any(|prefix| path.starts_with(prefix))
+}
+
+/// Whether a path changes the models.
+pub(crate) fn is_admin(path: &str) -> bool {
+    ADMIN.contains(&path) || path.starts_with(ADMIN_BELOW)
 }
 
 fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

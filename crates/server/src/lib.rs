@@ -33,6 +33,7 @@ mod metrics;
 mod observe;
 mod ollama;
 mod openai;
+mod openapi;
 mod own;
 mod prompt;
 mod stall;

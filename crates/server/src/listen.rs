@@ -25,7 +25,7 @@ use crate::library::Library;
 use crate::observe::observe;
 use crate::stall::Taken;
 use crate::state::{AppState, Stopping};
-use crate::{anthropic, guard, ollama, openai, own, tls, ui};
+use crate::{anthropic, guard, ollama, openai, openapi, own, tls, ui};
 
 /// A client must have sent its headers by then; also the life of an idle connection.
 const HEADER_TIME: Duration = Duration::from_secs(60);
@@ -208,13 +208,19 @@ impl Connection {
     }
 }
 
-fn router(state: AppState) -> Router {
+/// All routes; what is not the page's is described in `/openapi.json`.
+pub(crate) fn routes() -> Router<AppState> {
     Router::new()
         .merge(ollama::router())
         .merge(openai::router())
         .merge(anthropic::router())
         .merge(own::router())
+        .merge(openapi::router())
         .merge(ui::router())
+}
+
+fn router(state: AppState) -> Router {
+    routes()
         .fallback(|request: Request| async move {
             let path = request.uri().path();
             ApiError::NotFound(format!("there is nothing at {path}")).for_path(path)

@@ -7,12 +7,13 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use whit_engine::{EncodeOptions, Model};
 
 use crate::body;
 use crate::error::ApiError;
+use crate::openapi::Endpoint;
 use crate::state::{AppState, Stopping};
 
 pub(crate) fn router() -> Router<AppState> {
@@ -24,36 +25,68 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/metrics", get(metrics))
 }
 
-#[derive(Deserialize)]
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::post("/api/tokenize", "The tokens of a text")
+            .takes::<TokenizeRequest>()
+            .gives::<Tokens>("Their ids.")
+            .errors(&[404]),
+        Endpoint::post("/api/detokenize", "The text of tokens")
+            .takes::<DetokenizeRequest>()
+            .gives::<Detokenized>("The text.")
+            .errors(&[404]),
+        Endpoint::get("/healthz", "Whether the server is alive").gives_text("`ok`."),
+        Endpoint::get("/readyz", "Whether the server takes requests").gives_text("`ready`.").errors(&[503]),
+        Endpoint::get("/metrics", "Counters for Prometheus").gives_text("Its text format, version 0.0.4."),
+    ]
+}
+
+#[derive(Deserialize, ToSchema)]
 struct TokenizeRequest {
+    /// The name of a model that is here.
     model: String,
     #[serde(alias = "content", alias = "prompt")]
     text: String,
     /// Tokens that open or close a text.
-    #[serde(default)]
-    add_special: bool,
+    #[schema(default = false)]
+    add_special: Option<bool>,
     /// Read control tokens that are spelled out as what they are.
-    #[serde(default)]
-    parse_special: bool,
+    #[schema(default = false)]
+    parse_special: Option<bool>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Tokens {
+    tokens: Vec<u32>,
 }
 
 async fn tokenize(State(state): State<AppState>, body: Bytes) -> Response {
     let work = async {
         let request: TokenizeRequest = body::parse(&body)?;
         let model = model(&state, &request.model).await?;
-        let options =
-            EncodeOptions { add_special: request.add_special, parse_special: request.parse_special };
+        let options = EncodeOptions {
+            add_special: request.add_special == Some(true),
+            parse_special: request.parse_special == Some(true),
+        };
         let encode = move || Ok(model.tokenizer()?.encode(&request.text, options)?);
         let tokens: Vec<u32> = blocking(encode).await?;
-        Ok::<_, ApiError>(Json(json!({"tokens": tokens})))
+        Ok::<_, ApiError>(Json(Tokens { tokens }))
     };
     work.await.map_err(|error| error.ollama()).into_response()
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct DetokenizeRequest {
+    /// The name of a model that is here.
     model: String,
     tokens: Vec<u32>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Detokenized {
+    text: String,
+    /// The same, as llama-server calls it.
+    content: String,
 }
 
 async fn detokenize(State(state): State<AppState>, body: Bytes) -> Response {
@@ -69,7 +102,7 @@ async fn detokenize(State(state): State<AppState>, body: Bytes) -> Response {
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
         let text = blocking(decode).await?;
-        Ok::<_, ApiError>(Json(json!({"text": text, "content": text})))
+        Ok::<_, ApiError>(Json(Detokenized { content: text.clone(), text }))
     };
     work.await.map_err(|error| error.ollama()).into_response()
 }

@@ -8,8 +8,11 @@ use axum::routing::post;
 
 use crate::state::AppState;
 
+mod describe;
 mod messages;
 mod request;
+
+pub(crate) use describe::endpoints;
 
 pub(crate) fn router() -> Router<AppState> {
     Router::new()

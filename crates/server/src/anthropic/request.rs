@@ -3,8 +3,10 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
+use utoipa::ToSchema;
 use whit_engine::{Message, SamplerConfig};
 
+use super::describe::{Choice, Text, Thinking, Tool};
 use crate::error::ApiError;
 use crate::generate::Job;
 use crate::openai::answer::{Manner, ToolChoice};
@@ -12,36 +14,51 @@ use crate::openai::messages::{text, tool_call};
 use crate::prompt::{Chat, Input};
 
 /// What is asked.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = AnthropicRequest)]
 pub(super) struct Request {
+    /// The name of a model that is here.
     pub(super) model: String,
+    #[schema(min_items = 1)]
     pub(super) messages: Vec<WireMessage>,
-    #[serde(default)]
+    /// Most tokens of the answer. Counting tokens does not ask for it, answering does.
+    #[schema(minimum = 1)]
     pub(super) max_tokens: Option<i64>,
     #[serde(default)]
+    #[schema(value_type = Option<Text>)]
     system: Value,
-    #[serde(default)]
+    /// 0: always the likeliest token.
+    #[schema(minimum = 0, maximum = 1, default = 1.0)]
     temperature: Option<f32>,
-    #[serde(default)]
+    /// Keep the likeliest tokens that together have this probability.
+    #[schema(minimum = 0, maximum = 1, default = 1.0)]
     top_p: Option<f32>,
-    #[serde(default)]
+    /// Keep this many of the likeliest tokens; 0: all.
+    #[schema(default = 0)]
     top_k: Option<u32>,
-    #[serde(default)]
+    /// Where the answer ends.
     pub(super) stop_sequences: Option<Vec<String>>,
-    #[serde(default)]
+    /// Answer in events as tokens come.
+    #[schema(default = false)]
     pub(super) stream: Option<bool>,
-    #[serde(default)]
+    #[schema(value_type = Option<Vec<Tool>>)]
     tools: Option<Vec<Value>>,
     #[serde(default)]
+    #[schema(value_type = Option<Choice>)]
     tool_choice: Value,
     #[serde(default)]
+    #[schema(value_type = Option<Thinking>)]
     thinking: Value,
 }
 
 /// One turn.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = AnthropicMessage)]
 pub(super) struct WireMessage {
+    /// `user`, `assistant` or `system`.
     role: String,
+    /// Text, or blocks: texts, thoughts, calls and their results.
+    #[schema(value_type = Text)]
     content: Value,
 }
 

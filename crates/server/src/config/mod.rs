@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use utoipa::ToSchema;
 use whit_engine::{CacheSize, EngineOptions};
 
 use crate::tls::TlsFiles;
@@ -125,7 +126,7 @@ impl ServerConfig {
 
 /// What happens when a conversation outgrows the context. It is never done in silence: the last object of an answer says
 /// what was dropped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OverflowPolicy {
     /// The request is refused with the counts; an answer ends with `length`.

@@ -6,67 +6,107 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 use whit_engine::Message;
 use whit_sample::Grammar;
 use whit_text::tools::{AnswerReader, ThinkSplitter, ThinkTags, ToolFormat, ToolParser};
 
 use super::answer::{Answer, Shape};
+use super::describe::ModelOptions;
 use super::options::Options;
 use crate::config::{KeepAlive, OverflowPolicy};
 use crate::error::ApiError;
 use crate::generate::{self, Job};
 use crate::library::{Entry, Facts};
+use crate::openapi::{Format, Think, Time, Tool};
 use crate::own::blocking;
 use crate::prompt::{Chat, Input};
 use crate::state::AppState;
 use crate::{body, clock};
 
 /// What both endpoints take.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = OllamaCommon)]
 struct Common {
+    /// The name of a model that is here.
     #[serde(default)]
+    #[schema(required)]
     model: String,
+    /// Answer in lines as tokens come.
+    #[schema(default = true)]
     stream: Option<bool>,
+    /// What the answer must be.
+    #[schema(value_type = Option<Format>)]
     format: Option<Value>,
+    #[schema(value_type = Option<Time>)]
     keep_alive: Option<Value>,
+    #[schema(value_type = Option<ModelOptions>)]
     options: Option<Map<String, Value>>,
+    #[schema(value_type = Option<Think>)]
     think: Option<Value>,
+    /// Say how likely each token was.
+    #[schema(default = false)]
     logprobs: Option<bool>,
+    /// How many of the likeliest tokens to tell of.
+    #[schema(minimum = 0, maximum = 20, default = 0)]
     top_logprobs: Option<i64>,
+    /// False: refuse a conversation that is longer than the context, as `overflow` `error` does.
     truncate: Option<bool>,
+    /// False: the same for an answer that outgrows it.
     shift: Option<bool>,
+    /// What happens when the context is full. Default: as the server is set.
     overflow: Option<OverflowPolicy>,
 }
 
-#[derive(Deserialize)]
-struct GenerateRequest {
+#[derive(Deserialize, ToSchema)]
+pub(super) struct GenerateRequest {
     #[serde(flatten)]
     common: Common,
+    /// Empty: only load the model, or with `keep_alive` 0 unload it.
     prompt: Option<String>,
+    /// What comes after the answer, for models that fill in.
     suffix: Option<String>,
+    /// In place of the model's own system message.
     system: Option<String>,
+    /// In place of the model's own template (Jinja).
     template: Option<String>,
+    /// Token ids of an earlier answer, to go on from.
     context: Option<Vec<u32>>,
+    /// Take the prompt as it is, without a template.
+    #[schema(default = false)]
     raw: Option<bool>,
+    /// Must be empty: no model here reads images.
+    #[schema(max_items = 0)]
     images: Option<Vec<Value>>,
 }
 
-#[derive(Deserialize)]
-struct ChatRequest {
+#[derive(Deserialize, ToSchema)]
+pub(super) struct ChatRequest {
     #[serde(flatten)]
     common: Common,
+    /// None: only load the model, or with `keep_alive` 0 unload it.
     messages: Option<Vec<WireMessage>>,
+    #[schema(value_type = Option<Vec<Tool>>)]
     tools: Option<Vec<Value>>,
 }
 
-#[derive(Deserialize)]
+/// One message of a conversation.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = OllamaMessage)]
 struct WireMessage {
+    /// `system`, `user`, `assistant`, `tool`, or what else the template knows.
     #[serde(default)]
+    #[schema(required)]
     role: String,
     content: Option<String>,
     thinking: Option<String>,
+    /// Must be empty: no model here reads images.
+    #[schema(max_items = 0)]
     images: Option<Vec<Value>>,
+    /// Calls that the assistant made, as answers have them.
+    #[schema(value_type = Option<Vec<Object>>)]
     tool_calls: Option<Vec<Value>>,
+    /// Whose result this is.
     tool_name: Option<String>,
     tool_call_id: Option<String>,
 }

@@ -13,32 +13,53 @@ use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 use whit_engine::Message;
 
 use super::ask::jinja;
+use super::describe::ModelOptions;
 use super::options::Options;
 use crate::error::ApiError;
 use crate::library::{Recipe, hex};
+use crate::openapi::Texts;
 use crate::own::blocking;
 use crate::state::AppState;
 use crate::{body, clock, stall};
 
-#[derive(Deserialize)]
-struct CreateRequest {
+#[derive(Deserialize, ToSchema)]
+pub(super) struct CreateRequest {
+    /// The name of the new model.
     #[serde(default, alias = "name")]
+    #[schema(required)]
     model: String,
+    /// The name of the model that it is made from.
     from: Option<String>,
-    /// File name to digest.
+    /// Or the file: its name to the digest under which it was uploaded. One GGUF file.
+    #[schema(value_type = Option<std::collections::HashMap<String, String>>)]
     files: Option<Map<String, Value>>,
+    /// Not taken yet: must be empty.
+    #[schema(value_type = Option<Object>)]
     adapters: Option<Map<String, Value>>,
+    /// Not done yet: must be empty.
     #[serde(alias = "quantization")]
+    #[schema(max_length = 0)]
     quantize: Option<String>,
+    /// No longer understood: must not be there.
+    #[schema(deprecated)]
     modelfile: Option<String>,
+    /// Jinja.
     template: Option<String>,
+    /// The system message.
     system: Option<String>,
+    #[schema(value_type = Option<Texts>)]
     license: Option<Value>,
+    #[schema(value_type = Option<ModelOptions>)]
     parameters: Option<Map<String, Value>>,
+    /// Said before every conversation.
+    #[schema(value_type = Option<Vec<Object>>)]
     messages: Option<Vec<Message>>,
+    /// Answer in lines.
+    #[schema(default = true)]
     stream: Option<bool>,
 }
 

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::library::{Entry, Facts};
@@ -97,9 +98,11 @@ fn parameter_size(n: u64) -> String {
     }
 }
 
-#[derive(Deserialize)]
-struct CopyRequest {
+#[derive(Deserialize, ToSchema)]
+pub(super) struct CopyRequest {
+    /// The name of a model that is here.
     source: String,
+    /// Its other name.
     destination: String,
 }
 
@@ -111,8 +114,9 @@ pub(super) async fn copy(State(state): State<AppState>, body: Bytes) -> Response
     empty(work.await)
 }
 
-#[derive(Deserialize)]
-struct DeleteRequest {
+#[derive(Deserialize, ToSchema)]
+pub(super) struct DeleteRequest {
+    /// The name of a model that is here.
     #[serde(alias = "name")]
     model: String,
 }

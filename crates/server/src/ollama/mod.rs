@@ -4,6 +4,7 @@
 mod answer;
 mod ask;
 mod create;
+mod describe;
 mod manage;
 mod options;
 mod pull;
@@ -16,6 +17,8 @@ use serde_json::json;
 
 use crate::error::ApiError;
 use crate::state::AppState;
+
+pub(crate) use describe::endpoints;
 
 /// A plain version as clients compare it: what of Ollama this is like, not our own.
 const VERSION: &str = "0.32.0";

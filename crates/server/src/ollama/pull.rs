@@ -9,6 +9,7 @@ use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
+use utoipa::ToSchema;
 use whit_hub::{HubError, Phase, Progress, Reference, catalog};
 
 use super::answer::line;
@@ -19,10 +20,14 @@ use crate::state::AppState;
 /// Reports that a client may be behind; then some are left out.
 const BACKLOG: usize = 64;
 
-#[derive(Deserialize)]
-struct PullRequest {
+#[derive(Deserialize, ToSchema)]
+pub(super) struct PullRequest {
+    /// A name of the catalog, or a source such as `pypi:…`.
     #[serde(default, alias = "name")]
+    #[schema(required)]
     model: String,
+    /// Answer in lines.
+    #[schema(default = true)]
     stream: Option<bool>,
 }
 

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 use whit_files::Gguf;
 
 use super::manage::details;
@@ -17,9 +18,11 @@ use crate::own::blocking;
 use crate::state::AppState;
 use crate::{body, clock};
 
-#[derive(Deserialize)]
-struct ShowRequest {
+#[derive(Deserialize, ToSchema)]
+pub(super) struct ShowRequest {
+    /// The name of a model that is here.
     #[serde(default, alias = "name")]
+    #[schema(required)]
     model: String,
     /// With vocabularies and all tensors.
     verbose: Option<bool>,

@@ -7,55 +7,69 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
+use utoipa::ToSchema;
 use whit_engine::{FinishReason, Usage};
 use whit_sample::Grammar;
 
 use super::answer::{self, Manner, Part, Reader, Token, ToolChoice};
+use super::describe::{ResponseFormat, ToolChoiceShape};
 use super::messages::{self, WireMessage};
 use super::sampling::{self, MAX_TOP, Settings};
 use super::{new_id, sse};
 use crate::error::ApiError;
 use crate::generate::{self, Job, Stream};
+use crate::openapi::Tool;
 use crate::prompt::{Chat, Input};
 use crate::state::AppState;
 use crate::{body, clock};
 
-#[derive(Deserialize)]
-struct Request {
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ChatCompletionRequest)]
+pub(super) struct Request {
+    /// The name of a model that is here.
     model: String,
+    #[schema(min_items = 1)]
     messages: Vec<WireMessage>,
     #[serde(flatten)]
     settings: Settings,
-    #[serde(default)]
+    /// Answer in events as tokens come.
+    #[schema(default = false)]
     stream: Option<bool>,
-    #[serde(default)]
     stream_options: Option<StreamOptions>,
-    #[serde(default)]
+    /// The older name of `max_completion_tokens`.
+    #[schema(minimum = 1)]
     max_tokens: Option<i64>,
-    #[serde(default)]
+    /// Most tokens of the answer. Default: until the context is full.
+    #[schema(minimum = 1)]
     max_completion_tokens: Option<i64>,
-    #[serde(default)]
+    /// Say how likely each token was.
+    #[schema(default = false)]
     logprobs: Option<bool>,
-    #[serde(default)]
+    /// How many of the likeliest tokens to tell of.
+    #[schema(maximum = 20, default = 0)]
     top_logprobs: Option<usize>,
-    #[serde(default)]
+    #[schema(value_type = Option<Vec<Tool>>)]
     tools: Option<Vec<Value>>,
     #[serde(default)]
+    #[schema(value_type = Option<ToolChoiceShape>)]
     tool_choice: Value,
-    #[serde(default)]
+    /// False: at most one call to an answer.
+    #[schema(default = true)]
     parallel_tool_calls: Option<bool>,
     #[serde(default)]
+    #[schema(value_type = Option<ResponseFormat>)]
     response_format: Value,
-    #[serde(default)]
+    /// `none` and `minimal` switch thinking off, all others on.
     reasoning_effort: Option<String>,
     /// Variables for the template, as vLLM and llama-server take them.
-    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     chat_template_kwargs: Option<Map<String, Value>>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 pub(super) struct StreamOptions {
+    /// Say in a last event how many tokens there were.
+    #[schema(default = false)]
     pub(super) include_usage: Option<bool>,
 }
 

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
+use utoipa::ToSchema;
 use whit_engine::Usage;
 
 use super::answer::{self, Token};
@@ -27,26 +28,32 @@ const MAX_PROMPTS: usize = 128;
 /// Tokens of an answer when the request does not say, as with OpenAI.
 const DEFAULT_TOKENS: i64 = 16;
 
-#[derive(Deserialize)]
-struct Request {
+#[derive(Deserialize, ToSchema)]
+#[schema(as = CompletionRequest)]
+pub(super) struct Request {
+    /// The name of a model that is here.
     model: String,
     #[serde(default)]
+    #[schema(value_type = Option<super::describe::Prompt>)]
     prompt: Value,
     #[serde(flatten)]
     settings: Settings,
-    #[serde(default)]
+    /// Answer in events as tokens come.
+    #[schema(default = false)]
     stream: Option<bool>,
-    #[serde(default)]
     stream_options: Option<StreamOptions>,
-    #[serde(default)]
+    /// Most tokens of the answer.
+    #[schema(minimum = 1, default = 16)]
     max_tokens: Option<i64>,
-    #[serde(default)]
+    /// Say how likely each token was, and how many of the likeliest.
+    #[schema(maximum = 20)]
     logprobs: Option<usize>,
-    #[serde(default)]
+    /// Begin the answer with the prompt.
+    #[schema(default = false)]
     echo: Option<bool>,
-    #[serde(default)]
+    /// What comes after the answer, for models that fill in.
     suffix: Option<String>,
-    #[serde(default)]
+    /// Answers are not ranked here: at most `n`.
     best_of: Option<usize>,
 }
 

@@ -4,23 +4,29 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 use whit_engine::Message;
 
+use super::describe::Content;
 use crate::error::ApiError;
 
 /// One message of a request.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[schema(as = ChatMessage)]
 pub(super) struct WireMessage {
+    /// `system`, `developer`, `user`, `assistant`, `tool` or `function`.
     role: String,
     #[serde(default)]
+    #[schema(value_type = Option<Content>)]
     content: Value,
-    #[serde(default)]
+    /// Calls that the assistant made, as answers have them.
+    #[schema(value_type = Option<Vec<Object>>)]
     tool_calls: Option<Vec<Value>>,
-    #[serde(default)]
+    /// Of the call whose result this is.
     tool_call_id: Option<String>,
-    #[serde(default)]
     name: Option<String>,
-    #[serde(default, alias = "reasoning")]
+    /// What the assistant thought.
+    #[serde(alias = "reasoning")]
     reasoning_content: Option<String>,
 }
 

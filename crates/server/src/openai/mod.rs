@@ -9,9 +9,12 @@ use axum::routing::{get, post};
 
 use crate::state::AppState;
 
+pub(crate) use describe::endpoints;
+
 pub(crate) mod answer;
 mod chat;
 mod completions;
+pub(crate) mod describe;
 mod embeddings;
 pub(crate) mod messages;
 mod models;

@@ -8,10 +8,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 use whit_engine::{FinishReason, Message, Usage};
 use whit_sample::Grammar;
 
 use super::answer::{self, Manner, Part, Reader};
+use super::describe::{Reasoning, ResponseInput, ResponseText};
 use super::sampling::{self, Settings};
 use super::{messages, new_id, sse};
 use crate::error::ApiError;
@@ -20,28 +22,38 @@ use crate::prompt::{Chat, Input};
 use crate::state::AppState;
 use crate::{body, clock};
 
-#[derive(Deserialize)]
-struct Request {
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ResponseRequest)]
+pub(super) struct Request {
+    /// The name of a model that is here.
     model: String,
     #[serde(default)]
+    #[schema(required, value_type = ResponseInput)]
     input: Value,
-    #[serde(default)]
+    /// A system message.
     instructions: Option<String>,
     #[serde(flatten)]
     settings: Settings,
-    #[serde(default)]
+    /// Answer in events as tokens come.
+    #[schema(default = false)]
     stream: Option<bool>,
-    #[serde(default)]
+    /// Most tokens of the answer. Default: until the context is full.
+    #[schema(minimum = 1)]
     max_output_tokens: Option<i64>,
     #[serde(default)]
+    #[schema(value_type = Option<ResponseText>)]
     text: Value,
     #[serde(default)]
+    #[schema(value_type = Option<Reasoning>)]
     reasoning: Value,
-    #[serde(default)]
+    /// Not yet called by this endpoint: must be empty.
+    #[schema(value_type = Option<Vec<Object>>, max_items = 0)]
     tools: Option<Vec<Value>>,
-    #[serde(default)]
+    /// Responses are not kept yet: must not be there.
     previous_response_id: Option<String>,
+    /// Comes back as it is.
     #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     metadata: Value,
 }
 

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use utoipa::ToSchema;
 use whit_engine::SamplerConfig;
 
 use crate::config::{KeepAlive, OverflowPolicy};
 use crate::error::ApiError;
 use crate::generate::Job;
+use crate::openapi::Time;
 
 /// Most answers to one request.
 const MAX_CHOICES: usize = 128;
@@ -17,28 +19,50 @@ const MAX_STOPS: usize = 64;
 pub(super) const MAX_TOP: usize = 20;
 
 /// Settings by their names in the API; those from `top_k` on are not OpenAI's, but other servers have them.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[schema(as = OpenAiSettings)]
 pub(super) struct Settings {
+    /// 0: always the likeliest token.
+    #[schema(minimum = 0, maximum = 2, default = 1.0)]
     temperature: Option<f32>,
+    /// Keep the likeliest tokens that together have this probability.
+    #[schema(minimum = 0, maximum = 1, default = 1.0)]
     top_p: Option<f32>,
+    #[schema(default = 0.0)]
     presence_penalty: Option<f32>,
+    #[schema(default = 0.0)]
     frequency_penalty: Option<f32>,
+    /// The same seed gives the same answer.
     seed: Option<i64>,
+    /// Where the answer ends.
     stop: Option<OneOrMany>,
+    /// How many answers.
+    #[schema(minimum = 1, maximum = 128, default = 1)]
     n: Option<usize>,
+    /// Token id to what is added to its logit, from -100 to 100.
     logit_bias: Option<BTreeMap<String, f32>>,
+    /// Keep this many of the likeliest tokens; 0: all.
+    #[schema(default = 0)]
     top_k: Option<u32>,
+    /// Keep tokens at least this likely, measured against the likeliest.
+    #[schema(minimum = 0, maximum = 1, default = 0.0)]
     min_p: Option<f32>,
+    #[schema(minimum = 0, maximum = 1, default = 1.0)]
     typical_p: Option<f32>,
     #[serde(alias = "repetition_penalty")]
+    #[schema(default = 1.0)]
     repeat_penalty: Option<f32>,
+    /// Go on after the token that ends an answer.
+    #[schema(default = false)]
     ignore_eos: Option<bool>,
+    /// What happens when the context is full. Default: as the server is set.
     overflow: Option<OverflowPolicy>,
+    #[schema(value_type = Option<Time>)]
     keep_alive: Option<serde_json::Value>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[schema(as = StopTexts)]
 #[serde(untagged)]
 pub(super) enum OneOrMany {
     One(String),

@@ -5,6 +5,7 @@
 mod client;
 mod faults;
 mod guards;
+mod mistakes;
 mod models;
 mod ollama;
 mod own;
