@@ -45,15 +45,9 @@ struct Global {
     #[arg(long, global = true, value_name = "FOLDER", help_heading = "Global options")]
     home: Option<PathBuf>,
 
-    /// How much the inner works say on standard error: error, warn, info, debug or trace
-    #[arg(
-        long,
-        global = true,
-        default_value = "warn",
-        value_name = "LEVEL",
-        help_heading = "Global options"
-    )]
-    log: tracing::Level,
+    /// How much the inner works say on standard error: error, warn, info, debug or trace [default: warn; of a server, info]
+    #[arg(long, global = true, value_name = "LEVEL", help_heading = "Global options")]
+    log: Option<tracing::Level>,
 }
 
 const AFTER_HELP: &str = "\
@@ -69,7 +63,11 @@ Try:  whit run smollm2 \"Why is the sky blue?\"";
 fn main() {
     let start = Instant::now();
     let cli = Cli::parse();
-    log::init(cli.global.log);
-    let code = failure::report(commands::dispatch(cli.command, &cli.global, start));
+    let code = failure::report(
+        cli.command
+            .begin_log(&cli.global)
+            .map_err(Into::into)
+            .and_then(|()| commands::dispatch(cli.command, &cli.global, start)),
+    );
     std::process::exit(code);
 }

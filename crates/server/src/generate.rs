@@ -91,7 +91,7 @@ pub(crate) struct Stream {
 /// Makes sure of what the model needs, and begins to generate.
 pub(crate) async fn start(state: &AppState, job: Job) -> Result<Stream, ApiError> {
     let began = Instant::now();
-    let entry = state.library.find(&job.model)?;
+    let entry = state.find(&job.model)?;
     let job_model = entry.name.clone();
     let lease = state.manager.lease(&entry, job.keep_alive).await?;
     let load = began.elapsed();

@@ -13,6 +13,7 @@ use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::{ApiKey, Scope, ServerConfig};
@@ -22,6 +23,9 @@ use crate::state::AppState;
 
 /// A client must have sent what is read into memory by then, however it moves.
 const BODY_TIME: Duration = Duration::from_secs(600);
+/// As much of a body that is too large is read and thrown away, so that its sender, who looks for an answer only when all
+/// is sent, gets one, and not a broken pipe.
+const DRAINED_BYTES: u64 = 256 << 20;
 /// Open without a key: what a load balancer asks, and the page that asks for the key.
 const OPEN: [&str; 7] = ["/", "/models", "/status", "/healthz", "/readyz", "/api/version", "/openapi.json"];
 /// Paths below which the page and its files lie.
@@ -63,18 +67,33 @@ async fn with_body(request: Request, config: &ServerConfig) -> Result<Request, A
         return Ok(Request::from_parts(head, body));
     }
     let declared = header_text(&head.headers, &header::CONTENT_LENGTH).and_then(|n| n.parse::<u64>().ok());
-    if declared.is_some_and(|n| n > limit as u64) {
+    // Who expects to be told to continue has sent nothing yet.
+    let waits = head.headers.contains_key(header::EXPECT);
+    if declared.is_some_and(|n| n > DRAINED_BYTES || (waits && n > limit as u64)) {
         return Err(ApiError::TooLarge { limit });
     }
-    match tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, limit)).await {
-        Ok(Ok(bytes)) => Ok(Request::from_parts(head, Body::from(bytes))),
-        Ok(Err(error)) => Err(match stall::failure(&error) {
-            ApiError::Timeout => ApiError::Timeout,
-            // Or the client went away; then nobody reads this.
-            _ => ApiError::TooLarge { limit },
-        }),
+    match tokio::time::timeout(BODY_TIME, read(body, limit)).await {
+        Ok(bytes) => Ok(Request::from_parts(head, Body::from(bytes?))),
         Err(_) => Err(ApiError::Timeout),
     }
+}
+
+/// The whole body, of which no more than `limit` bytes are kept.
+async fn read(body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
+    let (mut bytes, mut n_bytes) = (Vec::new(), 0u64);
+    let mut pieces = body.into_data_stream();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| stall::failure(&error))?;
+        n_bytes += piece.len() as u64;
+        if n_bytes <= limit as u64 {
+            bytes.extend_from_slice(&piece);
+        } else if n_bytes > DRAINED_BYTES {
+            break;
+        } else {
+            bytes = Vec::new();
+        }
+    }
+    if n_bytes > limit as u64 { Err(ApiError::TooLarge { limit }) } else { Ok(bytes) }
 }
 
 #[derive(Debug, PartialEq, Eq)]

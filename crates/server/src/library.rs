@@ -222,7 +222,8 @@ impl Library {
         let modified = fs::metadata(&entry.path).and_then(|metadata| metadata.modified()).ok();
         let known = lock(&self.facts)
             .get(&entry.path)
-            .filter(|known| known.size == entry.size && known.modified == modified)
+            // Of a file that has gone, what was known of it.
+            .filter(|known| known.size == entry.size && modified.is_none_or(|_| known.modified == modified))
             .map(|known| Arc::clone(&known.facts));
         if let Some(facts) = known {
             return Ok(facts);

@@ -103,6 +103,7 @@ impl Server {
             let mut accepting = accepting;
             if tokio::time::timeout(grace, &mut accepting).await.is_err() {
                 self.state.stopping.send_replace(Stopping::Now);
+                self.state.manager.close();
                 let _ = tokio::time::timeout(GOODBYE, accepting).await;
             }
         });
@@ -174,6 +175,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: AppState
             app: app.clone(),
             watcher: graceful.watcher(),
             tls: tls.clone(),
+            patience: state.config.stall,
         };
         tokio::spawn(connection.serve(stream));
     }
@@ -187,12 +189,13 @@ struct Connection {
     app: Router,
     watcher: Watcher,
     tls: Option<TlsAcceptor>,
+    patience: Duration,
 }
 
 impl Connection {
     async fn serve(self, stream: Taken<TcpStream>) {
         let Some(tls) = &self.tls else { return self.serve_plain(stream).await };
-        match tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
+        match tokio::time::timeout(self.patience.min(HANDSHAKE_TIME), tls.accept(stream)).await {
             Ok(Ok(stream)) => self.serve_plain(stream).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),

@@ -68,7 +68,7 @@ impl Metrics {
     }
 
     /// Everything, as Prometheus reads it.
-    pub(crate) fn render(&self, loaded: &[Loaded]) -> String {
+    pub(crate) fn render(&self, loaded: &[Loaded], n_waiting: usize) -> String {
         let mut out = String::new();
         let head = |out: &mut String, name: &str, kind: &str, help: &str| {
             // Writing to a string cannot fail.
@@ -101,6 +101,9 @@ impl Metrics {
         );
         head(&mut out, "models_loaded", "gauge", "Models in memory.");
         let _ = writeln!(out, "whit_models_loaded {}", loaded.len());
+        let name = "requests_waiting_for_models";
+        head(&mut out, name, "gauge", "Requests that wait for their model, for room or to be loaded.");
+        let _ = writeln!(out, "whit_{name} {n_waiting}");
         let stats: Vec<_> =
             loaded.iter().map(|model| (label(&model.entry.name), model.service.stats())).collect();
         head(&mut out, "requests_running", "gauge", "Requests that generate or read their prompt.");

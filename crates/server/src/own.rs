@@ -109,7 +109,7 @@ async fn detokenize(State(state): State<AppState>, body: Bytes) -> Response {
 
 /// The model, loaded or only opened: its tokenizer needs no weights.
 async fn model(state: &AppState, name: &str) -> Result<Model, ApiError> {
-    let entry = state.library.find(name)?;
+    let entry = state.find(name)?;
     let loaded = state.manager.loaded().into_iter().find(|loaded| loaded.entry.path == entry.path);
     match loaded {
         Some(loaded) => Ok(loaded.service.model().clone()),
@@ -132,6 +132,6 @@ async fn ready(State(state): State<AppState>) -> Response {
 }
 
 async fn metrics(State(state): State<AppState>) -> Response {
-    let text = state.metrics.render(&state.manager.loaded());
+    let text = state.metrics.render(&state.manager.loaded(), state.manager.n_waiting());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::config::ServerConfig;
-use crate::library::Library;
+use crate::error::ApiError;
+use crate::library::{Entry, Library};
 use crate::manager::Manager;
 use crate::metrics::Metrics;
 
@@ -38,6 +39,19 @@ impl AppState {
         let manager = Manager::new(&config);
         let (stopping, _) = watch::channel(Stopping::No);
         AppState(Arc::new(Inner { config, library, manager, metrics: Metrics::default(), stopping }))
+    }
+}
+
+impl AppState {
+    /// The model that a client means. One that is loaded goes on when its file has gone.
+    pub(crate) fn find(&self, name: &str) -> Result<Entry, ApiError> {
+        self.library.find(name).or_else(|error| {
+            let wanted = name.trim();
+            let wanted = wanted.strip_suffix(":latest").unwrap_or(wanted);
+            let is_missing = matches!(error, ApiError::ModelNotFound(_));
+            let loaded = self.manager.loaded().into_iter().map(|loaded| loaded.entry);
+            loaded.filter(|_| is_missing).find(|entry| entry.name == wanted).ok_or(error)
+        })
     }
 }
 

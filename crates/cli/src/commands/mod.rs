@@ -14,8 +14,11 @@ mod tokenize;
 use std::time::Instant;
 
 use anyhow::Result;
+use tracing::Level;
 
 use crate::Global;
+use crate::failure::Usage;
+use crate::log::{self, Format};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -29,6 +32,18 @@ pub(crate) enum Command {
     Perplexity(perplexity::Arguments),
     Bench(bench::Arguments),
     Doctor(doctor::Arguments),
+}
+
+impl Command {
+    /// Sees to what is logged. A server says what it is asked; the others speak up only when something is wrong.
+    pub(crate) fn begin_log(&self, global: &Global) -> Result<(), Usage> {
+        let (usual, format) = match self {
+            Command::Serve(arguments) => (Level::INFO, arguments.log_format()?),
+            _ => (Level::WARN, Format::Text),
+        };
+        log::init(global.log.unwrap_or(usual), format);
+        Ok(())
+    }
 }
 
 /// Runs a command. `start` is when the program began.

@@ -4,19 +4,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::ValueEnum as _;
 use whit_engine::{CacheSize, EngineOptions};
 use whit_hub::Reference;
 use whit_server::{ApiKey, KeepAlive, OverflowPolicy, Scope, Server, ServerConfig};
 
 use crate::arguments::EngineArguments;
 use crate::failure::Usage;
+use crate::log::Format;
 use crate::{Global, models};
 
 /// Answer clients of Ollama, OpenAI and Anthropic, with a chat in the browser
 ///
 /// Serves every model of the store, loading each when it is asked for. Settings come from the settings file, then the
-/// environment (WHIT_HOST, WHIT_ORIGINS, WHIT_KEEP_ALIVE, WHIT_NUM_PARALLEL, WHIT_MAX_QUEUE, WHIT_CONTEXT_LENGTH,
-/// WHIT_CACHE_TOKENS, WHIT_MEMORY_MB, WHIT_API_KEYS, or the same with OLLAMA_ but for the keys), then these flags.
+/// environment (WHIT_HOST, WHIT_ORIGINS, WHIT_KEEP_ALIVE, WHIT_NUM_PARALLEL, WHIT_MAX_QUEUE, WHIT_CONTEXT_LENGTH, or the
+/// same with OLLAMA_; WHIT_CACHE_TOKENS, WHIT_MEMORY_MB, WHIT_MAX_WAIT, WHIT_TLS_CERT, WHIT_TLS_KEY, WHIT_API_KEYS), then
+/// these flags.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// GGUF files to serve from where they lie, each as NAME=PATH or PATH (its name is then that of the file)
@@ -85,6 +88,26 @@ pub(crate) struct Arguments {
     #[arg(long)]
     strict: bool,
 
+    /// Seconds that a request may wait for room for its model while others are in use [default: 300]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=86_400))]
+    max_wait: Option<u32>,
+
+    /// Certificate chain (PEM): answer over HTTPS alone
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+
+    /// How the log on standard error is written [default: text] [env: WHIT_LOG_FORMAT]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<Format>,
+
+    /// Write prompts into the log, which never holds them otherwise
+    #[arg(long)]
+    log_prompts: bool,
+
     /// Seconds that running answers get to finish when the server is told to stop [default: 10]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16))]
     grace: Option<u16>,
@@ -93,10 +116,23 @@ pub(crate) struct Arguments {
     engine: EngineArguments,
 }
 
+impl Arguments {
+    /// What the flag asks for, or else the environment; a variable that is set to nothing asks for nothing.
+    pub(crate) fn log_format(&self) -> Result<Format, Usage> {
+        let variable = || std::env::var("WHIT_LOG_FORMAT").ok().filter(|value| !value.is_empty());
+        match (self.log_format, variable()) {
+            (Some(format), _) => Ok(format),
+            (None, Some(text)) => Format::from_str(&text, true)
+                .map_err(|_| Usage("WHIT_LOG_FORMAT: choose text or json".to_owned())),
+            (None, None) => Ok(Format::default()),
+        }
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     let config = config(arguments)?;
     let server = Server::start(config, models::store(global)?)?;
-    note!("listening on http://{}", server.address());
+    note!("listening on {}", server.url());
     server.run_until_signal();
     Ok(())
 }
@@ -126,6 +162,10 @@ fn config(arguments: &Arguments) -> Result<ServerConfig> {
         config.overflow = OverflowPolicy::parse(text).map_err(usage)?;
     }
     config.strict |= arguments.strict;
+    config.max_wait =
+        arguments.max_wait.map_or(config.max_wait, |seconds| Duration::from_secs(seconds.into()));
+    config.set_tls(arguments.tls_cert.clone(), arguments.tls_key.clone()).map_err(usage)?;
+    config.log_prompts |= arguments.log_prompts;
     config.grace = arguments.grace.map_or(config.grace, |seconds| Duration::from_secs(seconds.into()));
     for file in &arguments.files {
         config.files.push(named(file)?);

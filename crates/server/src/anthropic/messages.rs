@@ -30,7 +30,7 @@ pub(super) async fn count_tokens(State(state): State<AppState>, body: Bytes) -> 
         let tools = request.tools()?;
         let input = Input::Chat(request.chat(&manner, &tools)?);
         let n = blocking(move || {
-            let entry = state.library.find(&request.model)?;
+            let entry = state.find(&request.model)?;
             let input = match &entry.recipe {
                 Some(recipe) => recipe.apply(input),
                 None => input,

@@ -59,9 +59,19 @@ impl Manager {
         self.rooms.loaded()
     }
 
+    /// Requests that wait for their model.
+    pub(crate) fn n_waiting(&self) -> usize {
+        self.rooms.n_waiting()
+    }
+
     /// Drops a model as soon as nobody uses it. Whether it was loaded.
     pub(crate) fn unload(&self, entry: &Entry) -> bool {
         self.rooms.unload(entry)
+    }
+
+    /// Lends no more, and tells those who wait.
+    pub(crate) fn close(&self) {
+        self.rooms.close();
     }
 
     /// Drops all, also what is in use, and loads no more.

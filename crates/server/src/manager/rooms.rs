@@ -95,6 +95,9 @@ struct State {
     next_id: u64,
     /// Requests that wait for models.
     n_wishes: usize,
+    /// Nothing is lent or loaded any more...
+    is_closed: bool,
+    /// ...and everything goes.
     stopping: bool,
 }
 
@@ -157,7 +160,7 @@ impl Rooms {
             Err(error) => {
                 // Without it nothing would ever be dropped.
                 tracing::error!(%error, "no thread for the models could be started");
-                rooms.lock().stopping = true;
+                rooms.lock().is_closed = true;
             }
         }
         rooms
@@ -180,7 +183,7 @@ impl Rooms {
         keep_alive: Option<KeepAlive>,
         wish: Option<u64>,
     ) -> Option<Lease> {
-        if state.stopping {
+        if state.is_closed {
             return None;
         }
         let slot = state.slots.get_mut(&entry.path).filter(|slot| !slot.is_held || wish == Some(slot.id))?;
@@ -224,6 +227,11 @@ impl Rooms {
         loaded
     }
 
+    /// Requests that wait for models.
+    pub(super) fn n_waiting(&self) -> usize {
+        self.lock().n_wishes
+    }
+
     /// Drops a model as soon as nobody uses it. Whether it was loaded.
     pub(super) fn unload(&self, entry: &Entry) -> bool {
         let mut state = self.lock();
@@ -239,10 +247,16 @@ impl Rooms {
         true
     }
 
+    /// Lends no more, and tells those who wait. What is in use stays.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.tell();
+    }
+
     /// Drops all, also what is in use. Returns when the memory is back, but for what is just being loaded.
     pub(super) fn shutdown(&self) {
         let mut state = self.lock();
-        state.stopping = true;
+        (state.is_closed, state.stopping) = (true, true);
         state.slots.values_mut().for_each(Slot::leave);
         self.tell();
         drop(state);

@@ -146,7 +146,7 @@ pub(super) async fn generate(State(state): State<AppState>, body: Bytes) -> Resp
 
 async fn generate_inner(state: AppState, body: Bytes) -> Result<Response, ApiError> {
     let request: GenerateRequest = body::parse(&body)?;
-    let entry = state.library.find(&request.common.model)?;
+    let entry = state.find(&request.common.model)?;
     no_images(request.images, &entry.name)?;
     let prompt = request.prompt.unwrap_or_default();
     let suffix = request.suffix.unwrap_or_default();
@@ -183,7 +183,7 @@ pub(super) async fn chat(State(state): State<AppState>, body: Bytes) -> Response
 
 async fn chat_inner(state: AppState, body: Bytes) -> Result<Response, ApiError> {
     let request: ChatRequest = body::parse(&body)?;
-    let entry = state.library.find(&request.common.model)?;
+    let entry = state.find(&request.common.model)?;
     let messages = request.messages.unwrap_or_default();
     if messages.is_empty() {
         return load(&state, &entry, &request.common, Shape::Chat).await;

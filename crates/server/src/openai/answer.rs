@@ -43,7 +43,7 @@ impl Manner {
     pub(crate) async fn of(state: &AppState, model: &str) -> Result<Manner, ApiError> {
         let (state, model) = (state.clone(), model.to_owned());
         blocking(move || {
-            let entry = state.library.find(&model)?;
+            let entry = state.find(&model)?;
             let facts = state.library.facts(&entry)?;
             let own = entry.recipe.as_ref().and_then(|recipe| recipe.template.as_deref());
             let template = own.or(facts.template.as_deref());

@@ -184,7 +184,8 @@ pub(crate) fn read_chunk(stream: &mut BufReader<TcpStream>) -> Vec<u8> {
     chunk
 }
 
-fn read_answer(mut stream: BufReader<TcpStream>) -> Answer {
+/// The rest of a connection as an answer.
+pub(crate) fn read_answer(mut stream: BufReader<TcpStream>) -> Answer {
     let (status, headers) = read_head(&mut stream);
     let find = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
     let mut body = Vec::new();

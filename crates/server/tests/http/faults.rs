@@ -9,16 +9,16 @@ use serde_json::{Value, json};
 use crate::client::{Call, Tested, read_chunk, read_head};
 
 /// A request that goes on and on: the likeliest tokens of this model run in a circle.
-fn endless() -> Value {
+pub(crate) fn endless() -> Value {
     json!({"model": "tiny", "prompt": "a", "raw": true, "overflow": "shift",
            "options": {"num_predict": 100_000_000, "temperature": 0}})
 }
 
-fn open(tested: &Tested) -> std::io::BufReader<TcpStream> {
+pub(crate) fn open(tested: &Tested) -> std::io::BufReader<TcpStream> {
     Call::new("POST", "/api/generate").body(endless().to_string()).open(tested.server.address())
 }
 
-const RUNNING: &str = "whit_requests_running{model=\"tiny\"}";
+pub(crate) const RUNNING: &str = "whit_requests_running{model=\"tiny\"}";
 const QUEUED: &str = "whit_requests_queued{model=\"tiny\"}";
 
 #[test]

@@ -42,6 +42,47 @@ fn pages_of_others_are_refused() {
     }
 }
 
+/// Somebody else's page asks with JSON and reads lines, as `fetch` does it: where its origin is allowed.
+#[test]
+fn a_page_of_somebody_else() {
+    let tested = Tested::with(|config| config.origins.push("https://chat.example".to_owned()));
+    let address = tested.server.address();
+    let options = json!({"num_predict": 5, "temperature": 0});
+    let body = json!({"model": "tiny", "prompt": "a", "stream": true, "options": options}).to_string();
+    let talk = |origin: &str| {
+        let preflight = Call::new("OPTIONS", "/api/generate")
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type")
+            .send(address);
+        let post = Call::new("POST", "/api/generate")
+            .header("origin", origin)
+            .header("content-type", "application/json")
+            .body(body.clone())
+            .send(address);
+        (preflight, post)
+    };
+    let (preflight, refused) = talk("https://evil.example");
+    assert_eq!((preflight.status, refused.status), (403, 403));
+    for answer in [preflight, refused] {
+        assert_eq!(answer.header("access-control-allow-origin"), None, "a browser shows it to nobody");
+        assert!(answer.json()["error"].as_str().unwrap().contains("ORIGINS"));
+    }
+    assert_eq!(tested.metric("whit_models_loaded"), 0.0, "what is refused has no effect");
+
+    let (preflight, answer) = talk("https://chat.example");
+    assert_eq!(preflight.status, 204);
+    assert!(preflight.header("access-control-allow-headers").unwrap().contains("content-type"));
+    for answer in [&preflight, &answer] {
+        assert_eq!(answer.header("access-control-allow-origin"), Some("https://chat.example"));
+        assert!(answer.header("vary").unwrap().to_ascii_lowercase().contains("origin"));
+    }
+    assert_eq!(answer.header("content-type"), Some("application/x-ndjson"));
+    let lines = answer.ok().lines();
+    assert_eq!((lines.len(), &lines[5]["done"], &lines[5]["eval_count"]), (6, &json!(true), &json!(5)));
+    assert!(lines[..5].iter().all(|line| line["done"] == false && line["response"].is_string()));
+}
+
 #[test]
 fn keys_are_asked_for() {
     let tested = Tested::with(|config| {

@@ -5,7 +5,12 @@
 mod client;
 mod faults;
 mod guards;
+mod limits;
+mod log;
 mod mistakes;
 mod models;
 mod ollama;
 mod own;
+mod room;
+mod shutdown;
+mod tls;

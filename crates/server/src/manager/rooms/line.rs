@@ -63,7 +63,7 @@ impl Rooms {
         wish: &mut Option<Wish>,
     ) -> Result<Option<Lease>, LoadError> {
         let mut state = self.lock();
-        if state.stopping {
+        if state.is_closed {
             return Err(LoadError::Stopping);
         }
         let waits_for = wish.as_ref().and_then(|wish: &Wish| wish.slot.clone());
@@ -163,7 +163,7 @@ impl Rooms {
         }
         let mut has_told = false;
         loop {
-            if state.stopping {
+            if state.is_closed {
                 return Err(LoadError::Stopping);
             }
             let is_first = state.first_in_line().is_none_or(|first| first >= id);
@@ -240,7 +240,7 @@ impl Rooms {
         let mut state = self.lock();
         let loaded = match loaded {
             // Its thread ends when it is dropped here.
-            Ok(_) if state.stopping => Err(LoadError::Stopping),
+            Ok(_) if state.is_closed => Err(LoadError::Stopping),
             loaded => loaded,
         };
         match (loaded, state.slots.get_mut(&entry.path).filter(|slot| slot.id == id)) {
