@@ -20,6 +20,15 @@ impl Bytes {
         Some(Bytes { owner, range })
     }
 
+    /// A part of the span, or `None` if the span is shorter than the range's end.
+    pub fn slice(&self, range: Range<usize>) -> Option<Bytes> {
+        if range.start > range.end || range.end > self.range.len() {
+            return None;
+        }
+        let range = self.range.start + range.start..self.range.start + range.end;
+        Some(Bytes { owner: self.owner.clone(), range })
+    }
+
     /// Owned bytes.
     pub fn from_vec(bytes: Vec<u8>) -> Bytes {
         let range = 0..bytes.len();

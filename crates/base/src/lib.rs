@@ -18,6 +18,6 @@ pub use bytes::Bytes;
 pub use dtype::DType;
 pub use plan::{
     Activation, AttendSpec, Buffer, BufferId, CacheGroup, CacheId, CacheLayer, HeadNorm, LinearPart,
-    NormKind, Op, Plan, PlanBuilder, PlanError, Rope, RopeId, RopeStyle, Rows, Slots, Weight, WeightId,
-    assign_slots, fuse,
+    LogitsSpec, NormKind, Op, Plan, PlanBuilder, PlanError, Rope, RopeId, RopeStyle, Rows, Slots, Weight,
+    WeightId, assign_slots, fuse,
 };

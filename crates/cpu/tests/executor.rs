@@ -5,7 +5,7 @@ use whit_base::quant::encode_row;
 use whit_base::reference::ReferenceBackend;
 use whit_base::{
     Activation, AttendSpec, Backend, Batch, Bytes, CacheLayer, CacheType, DType, Executor, ExecutorLimits,
-    NormKind, Plan, PlanBuilder, Rope, RopeStyle, Segment, Weight, WeightId,
+    LogitsSpec, NormKind, Plan, PlanBuilder, Rope, RopeStyle, Segment, Weight, WeightId,
 };
 use whit_cpu::{CpuBackend, CpuConfig, Level};
 
@@ -98,7 +98,7 @@ fn plan(dtype: DType, head_dim: usize) -> Plan {
     let x = p.select("select", x);
     let norm = weight(&mut p, r, DType::F32, 1, width);
     let x = p.rms_norm("output_norm", x, norm, 1e-5).unwrap();
-    p.logits(x, table, 1.0, Some(30.0)).unwrap()
+    p.logits(x, LogitsSpec { softcap: Some(30.0), ..LogitsSpec::new(table) }).unwrap()
 }
 
 fn limits(max_rows: usize) -> ExecutorLimits {

@@ -26,7 +26,9 @@ fn refused(golden: &str, change: impl FnOnce(&mut Parts), expected: &[&str]) {
 #[test]
 fn unchanged_parts_load() {
     for golden in Golden::all() {
-        let mut engine = Parts::of(golden.name).load().unwrap();
+        let model = Parts::of(golden.name).open().unwrap();
+        let mut engine =
+            Engine::with_backend(model, &common::reference(), &golden.options(&common::exact())).unwrap();
         let (ids, _) = answer(&mut engine, greedy(&golden.prompt, 3));
         assert_eq!(ids, golden.greedy[..3]);
     }
@@ -34,7 +36,11 @@ fn unchanged_parts_load() {
 
 #[test]
 fn architectures() {
-    refused(LLAMA, |p| p.writer.set("general.architecture", "mamba"), &["`mamba`", "llama, qwen2, gemma3"]);
+    refused(
+        LLAMA,
+        |p| p.writer.set("general.architecture", "mamba"),
+        &["`mamba`", "llama, qwen2, qwen3, gemma"],
+    );
     refused(LLAMA, |p| p.writer.unset("general.architecture"), &["general.architecture", "missing"]);
     refused(LLAMA, |p| p.writer.set("general.architecture", 7u32), &["general.architecture"]);
     refused(LLAMA, |p| p.writer.set("llama.expert_count", 8u32), &["llama", "mixture of experts"]);

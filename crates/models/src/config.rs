@@ -120,7 +120,14 @@ impl<'a> Config<'a> {
     }
 
     pub(crate) fn rms_eps(&self) -> Result<f32, ModelError> {
-        let name = "attention.layer_norm_rms_epsilon";
+        self.eps("attention.layer_norm_rms_epsilon")
+    }
+
+    pub(crate) fn layer_eps(&self) -> Result<f32, ModelError> {
+        self.eps("attention.layer_norm_epsilon")
+    }
+
+    fn eps(&self, name: &str) -> Result<f32, ModelError> {
         let eps = self.opt_float(name)?.ok_or_else(|| self.metadata().missing(&self.key(name)))?;
         if eps < 0.0 { Err(self.bad(name, eps, "0 or more")) } else { Ok(eps) }
     }

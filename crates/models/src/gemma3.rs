@@ -1,10 +1,11 @@
-//! Gemma 3, text: scaled embeddings, a norm before and after each half of a block, norms on q and k, GELU gates, and
-//! sliding-window layers with a rotation of their own between the global ones.
+//! Gemma 2, and the text part of Gemma 3: scaled embeddings, a norm before and after each half of a block, GELU gates,
+//! and sliding-window layers between the global ones.
 //!
-//! Norm weights in the file already hold the 1 that the reference adds. Left out: the vision tower (a file of its own).
-//! Truth: `transformers`, `models/gemma3`; keys and defaults as the converter of llama.cpp writes them.
+//! Gemma 2 caps its attention scores; Gemma 3 has norms on q and k instead, and another rotation in its sliding-window
+//! layers. Norm weights in the file already hold the 1 that the reference adds. Left out: the vision tower (a file of its
+//! own). Truth: `transformers`, `models/gemma2` and `models/gemma3`; keys and defaults as the converter of llama.cpp writes them.
 
-use whit_base::{Activation, AttendSpec, CacheLayer, Plan, PlanBuilder, RopeStyle};
+use whit_base::{Activation, AttendSpec, CacheLayer, LogitsSpec, Plan, PlanBuilder, RopeStyle};
 use whit_files::Value;
 
 use crate::ModelError;
@@ -13,32 +14,59 @@ use crate::config::Config;
 use crate::rope;
 use crate::tensors::Tensors;
 
-/// Every sixth layer is global, unless the file says otherwise.
-const PATTERN: usize = 6;
-/// The base of the rotation in sliding-window layers, unless the file says otherwise.
-const LOCAL_BASE: f32 = 10_000.0;
-/// The one size (27B) whose attention is scaled by the width per head rather than by the head's own.
-const LAYERS_OF_27B: usize = 62;
+/// In what the two generations differ.
+struct Generation {
+    /// One in so many layers is global, unless the file says otherwise.
+    pattern: usize,
+    /// Tokens that a sliding-window layer sees, unless the file says otherwise.
+    window: Option<usize>,
+    /// Norms on q and k, and a rotation of its own in sliding-window layers (with this base, unless the file says otherwise).
+    local_base: Option<f32>,
+    /// The one size (27B) whose attention is scaled by the width per head rather than by the head's own, by its layers.
+    layers_of_27b: usize,
+}
+
+pub(crate) fn build_gemma2(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Plan, ModelError> {
+    decoder(
+        config,
+        tensors,
+        &Generation { pattern: 2, window: Some(4096), local_base: None, layers_of_27b: 46 },
+    )
+}
 
 pub(crate) fn build(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Plan, ModelError> {
+    decoder(
+        config,
+        tensors,
+        &Generation { pattern: 6, window: None, local_base: Some(10_000.0), layers_of_27b: 62 },
+    )
+}
+
+fn decoder(
+    config: &Config<'_>,
+    tensors: &mut Tensors<'_>,
+    generation: &Generation,
+) -> Result<Plan, ModelError> {
     let attention = config.attention()?;
     let (n_heads, head_dim) = (attention.n_heads, attention.head_dim);
     let n_layers = attention.n_kv_heads.len();
     let n_embd = config.n_embd()?;
     let eps = config.rms_eps()?;
-    let scaled_by = if n_layers == LAYERS_OF_27B { n_embd / n_heads } else { head_dim };
+    let scaled_by = if n_layers == generation.layers_of_27b { n_embd / n_heads } else { head_dim };
     let scale = 1.0 / (scaled_by.max(1) as f32).sqrt();
     let softcap = config.softcap("attn_logit_softcapping")?;
-    let window = config.opt_usize("attention.sliding_window")?.filter(|&window| window > 0);
-    let is_local = local_layers(config, n_layers)?;
+    let window =
+        config.opt_usize("attention.sliding_window")?.or(generation.window).filter(|&window| window > 0);
+    let is_local = local_layers(config, n_layers, generation.pattern)?;
 
     let mut plan = PlanBuilder::new();
     let embeddings = tensors.embeddings(&mut plan, n_embd)?;
     let global_rope = rope::from_config(config, tensors, head_dim, RopeStyle::Halves)?;
-    let local_base = config.opt_positive("rope.freq_base_swa")?.unwrap_or(LOCAL_BASE);
-    let local_rope = rope::plain(local_base, 2 * global_rope.inv_freq.len(), RopeStyle::Halves);
+    let local_base = config.opt_positive("rope.freq_base_swa")?.or(generation.local_base);
+    let n_rot = 2 * global_rope.inv_freq.len();
+    let local_rope = local_base.map(|base| plan.rope_table(rope::plain(base, n_rot, RopeStyle::Halves)));
     let global_rope = plan.rope_table(global_rope);
-    let local_rope = plan.rope_table(local_rope);
+    let local_rope = local_rope.unwrap_or(global_rope);
 
     let mut x = plan.embed("embd", embeddings, (n_embd as f32).sqrt());
     for (layer, &n_kv_heads) in attention.n_kv_heads.iter().enumerate() {
@@ -47,11 +75,11 @@ pub(crate) fn build(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Pl
         let rope = if window.is_some() { local_rope } else { global_rope };
 
         let h = block.rms_norm("attn_norm", x, eps)?;
-        let q = block.linear("attn_q", h)?;
-        let k = block.linear("attn_k", h)?;
-        let v = block.linear("attn_v", h)?;
-        let q = block.head_norm("attn_q_norm", q, head_dim, eps)?;
-        let k = block.head_norm("attn_k_norm", k, head_dim, eps)?;
+        let (mut q, mut k, v) = block.qkv(h, n_heads, n_kv_heads, head_dim)?;
+        if generation.local_base.is_some() {
+            q = block.head_norm("attn_q_norm", q, head_dim, eps)?;
+            k = block.head_norm("attn_k_norm", k, head_dim, eps)?;
+        }
         let q = block.plan.rope(&block.name("q"), q, rope, head_dim)?;
         let k = block.plan.rope(&block.name("k"), k, rope, head_dim)?;
         let cache = block.plan.cache(CacheLayer { n_kv_heads, head_dim, window });
@@ -62,10 +90,7 @@ pub(crate) fn build(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Pl
         x = block.plan.add(&block.name("attn_residual"), x, h)?;
 
         let h = block.rms_norm("ffn_norm", x, eps)?;
-        let gate = block.linear("ffn_gate", h)?;
-        let up = block.linear("ffn_up", h)?;
-        let h = block.plan.glu(&block.name("ffn_act"), gate, up, Activation::GeluTanh)?;
-        let h = block.linear("ffn_down", h)?;
+        let h = block.gated(h, Activation::GeluTanh)?;
         let h = block.rms_norm("post_ffw_norm", h, eps)?;
         x = block.plan.add(&block.name("ffn_residual"), x, h)?;
     }
@@ -73,12 +98,13 @@ pub(crate) fn build(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Pl
     let weight = tensors.vector(&mut plan, "output_norm.weight")?;
     let x = plan.rms_norm("output_norm", x, weight, eps)?;
     let output = tensors.output(&mut plan, embeddings)?;
-    Ok(plan.logits(x, output, 1.0, config.softcap("final_logit_softcapping")?)?)
+    let softcap = config.softcap("final_logit_softcapping")?;
+    Ok(plan.logits(x, LogitsSpec { softcap, ..LogitsSpec::new(output) })?)
 }
 
 /// Which layers see a window alone. The key holds a period (its last layer is global; 0 means none is), or a flag for
 /// each layer.
-fn local_layers(config: &Config<'_>, n_layers: usize) -> Result<Vec<bool>, ModelError> {
+fn local_layers(config: &Config<'_>, n_layers: usize, default: usize) -> Result<Vec<bool>, ModelError> {
     let name = "attention.sliding_window_pattern";
     if let Some(Value::Array(array)) = config.metadata().get(&config.key(name)) {
         let flags: Option<Vec<bool>> = match array.bools() {
@@ -90,6 +116,6 @@ fn local_layers(config: &Config<'_>, n_layers: usize) -> Result<Vec<bool>, Model
             config.bad(name, Value::Array(array), format!("a flag for each of the {n_layers} layers"))
         });
     }
-    let period = config.opt_usize(name)?.unwrap_or(PATTERN);
+    let period = config.opt_usize(name)?.unwrap_or(default);
     Ok((0..n_layers).map(|layer| period == 0 || layer % period < period - 1).collect())
 }

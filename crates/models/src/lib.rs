@@ -8,12 +8,22 @@
 
 mod block;
 mod config;
+mod decoder;
 mod error;
+mod gemma;
 mod gemma3;
+mod gpt2;
+mod granite;
 mod info;
 mod llama;
+mod olmo2;
+mod phi2;
+mod phi3;
 mod qwen2;
+mod qwen3;
 mod rope;
+mod smollm3;
+mod stablelm;
 mod tensors;
 pub mod vocab;
 
@@ -38,13 +48,13 @@ pub struct Model {
 type Build = fn(&Config<'_>, &mut Tensors<'_>) -> Result<Plan, ModelError>;
 
 macro_rules! architectures {
-    ($($name:literal => $module:ident),* $(,)?) => {
+    ($($name:literal => $build:path),* $(,)?) => {
         /// The values of `general.architecture` that are supported.
         pub const ARCHITECTURES: &[&str] = &[$($name),*];
 
         fn build_function(architecture: &str) -> Option<Build> {
             match architecture {
-                $($name => Some($module::build),)*
+                $($name => Some($build),)*
                 _ => None,
             }
         }
@@ -52,9 +62,19 @@ macro_rules! architectures {
 }
 
 architectures! {
-    "llama" => llama,
-    "qwen2" => qwen2,
-    "gemma3" => gemma3,
+    "llama" => llama::build,
+    "qwen2" => qwen2::build,
+    "qwen3" => qwen3::build,
+    "gemma" => gemma::build,
+    "gemma2" => gemma3::build_gemma2,
+    "gemma3" => gemma3::build,
+    "phi2" => phi2::build,
+    "phi3" => phi3::build,
+    "smollm3" => smollm3::build,
+    "granite" => granite::build,
+    "olmo2" => olmo2::build,
+    "stablelm" => stablelm::build,
+    "gpt2" => gpt2::build,
 }
 
 /// The facts about the model in `gguf`, without building its plan.

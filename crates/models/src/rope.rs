@@ -82,6 +82,11 @@ fn scaling(config: &Config<'_>, tensors: &mut Tensors<'_>, n_rot: usize) -> Resu
         }
         return divisor_table(config, "rope_freqs.weight", divisors, n_rot, 1.0);
     }
+    // Phi-3's converter writes the tables alone.
+    let kind = match kind {
+        None if tensors.has("rope_factors_short.weight") => Some("longrope"),
+        kind => kind,
+    };
     match kind {
         Some("longrope") => {
             let long = config.n_ctx()? > n_ctx_original;

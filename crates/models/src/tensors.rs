@@ -1,9 +1,10 @@
 //! Looking up weights by name, once each, and telling what was left over.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use whit_base::quant::decode_row;
-use whit_base::{PlanBuilder, PlanError, Weight, WeightId};
+use whit_base::{Bytes, DType, PlanBuilder, PlanError, Weight, WeightId};
 use whit_files::{Gguf, TensorInfo};
 
 use crate::ModelError;
@@ -42,6 +43,11 @@ impl<'a> Tensors<'a> {
         self.gguf.tensor(name).is_some()
     }
 
+    /// Rows of a tensor that must be there.
+    pub(crate) fn n_rows(&mut self, name: &str) -> Result<usize, ModelError> {
+        Ok(self.find(name)?.n_rows())
+    }
+
     fn find(&mut self, name: &str) -> Result<&'a TensorInfo, ModelError> {
         let info = self.gguf.tensor(name).ok_or_else(|| ModelError::MissingTensor {
             tensor: name.to_owned(),
@@ -59,6 +65,65 @@ impl<'a> Tensors<'a> {
             n_cols: info.n_cols(),
             data: self.gguf.tensor_bytes(info),
         }
+    }
+
+    /// Some rows of a tensor in which several matrices, or vectors, stand one below the other.
+    fn rows(&self, info: &TensorInfo, part: &'static str, rows: Range<usize>) -> Result<Weight, ModelError> {
+        let (n_rows, n_cols) = (info.n_rows(), info.n_cols());
+        let whole = self.gguf.tensor_bytes(info);
+        let row_bytes = whole.len() / n_rows.max(1);
+        match whole.slice(rows.start * row_bytes..rows.end * row_bytes) {
+            Some(data) if rows.end <= n_rows => Ok(Weight {
+                name: format!("{} ({part})", info.name),
+                dtype: info.dtype,
+                n_rows: rows.len(),
+                n_cols,
+                data,
+            }),
+            _ => Err(shape_error(info, "a fused projection", format!("{} rows", rows.end))),
+        }
+    }
+
+    /// The parts of `<name>.weight`, and of `<name>.bias` where the file has one: a fused projection, cut into pieces of
+    /// these heights, which must be all of it.
+    pub(crate) fn fused<const N: usize>(
+        &mut self,
+        plan: &mut PlanBuilder,
+        name: &str,
+        parts: [(&'static str, usize); N],
+    ) -> Result<Vec<(WeightId, Option<WeightId>)>, ModelError> {
+        let info = self.find(&format!("{name}.weight"))?;
+        let bias = format!("{name}.bias");
+        let bias = if self.has(&bias) {
+            Some((self.find(&bias)?, self.table(&bias)?.unwrap_or_default()))
+        } else {
+            None
+        };
+        let n: usize = parts.iter().map(|(_, n)| n).sum();
+        if info.n_rows() != n {
+            return Err(shape_error(info, "a fused projection", format!("{n} rows")));
+        }
+        let mut from = 0;
+        let part = |(part, n): (&'static str, usize)| {
+            let rows = from..from + n;
+            from += n;
+            let weight = plan.weight(self.rows(info, part, rows.clone())?);
+            let bias = bias.as_ref().map(|(info, values)| {
+                let values =
+                    values.get(rows).ok_or_else(|| shape_error(info, "a bias", format!("{n} values")))?;
+                let data = Bytes::from_vec(values.iter().flat_map(|value| value.to_le_bytes()).collect());
+                let name = format!("{} ({part})", info.name);
+                Ok::<_, ModelError>(plan.weight(Weight {
+                    name,
+                    dtype: DType::F32,
+                    n_rows: 1,
+                    n_cols: n,
+                    data,
+                }))
+            });
+            Ok((weight, bias.transpose()?))
+        };
+        parts.into_iter().map(part).collect()
     }
 
     /// A weight matrix. Its shape is checked by the operation that takes it.

@@ -51,6 +51,26 @@ pub struct AttendSpec {
     pub softcap: Option<f32>,
 }
 
+/// What [`PlanBuilder::logits`] needs beside its rows.
+#[derive(Clone, Copy, Debug)]
+pub struct LogitsSpec {
+    /// `(n_vocab, width)`.
+    pub weight: WeightId,
+    /// `(n_vocab)`.
+    pub bias: Option<WeightId>,
+    /// Factor on the logits.
+    pub scale: f32,
+    /// `c * tanh(logit / c)`.
+    pub softcap: Option<f32>,
+}
+
+impl LogitsSpec {
+    /// The plain projection by `weight`.
+    pub fn new(weight: WeightId) -> LogitsSpec {
+        LogitsSpec { weight, bias: None, scale: 1.0, softcap: None }
+    }
+}
+
 /// Builds a [`Plan`] in single-assignment form.
 #[derive(Debug, Default)]
 pub struct PlanBuilder {
@@ -135,6 +155,13 @@ impl PlanBuilder {
     pub fn embed(&mut self, name: &str, table: WeightId, scale: f32) -> BufferId {
         let out = self.buffer(name, self.get(table).n_cols, Rows::All);
         self.ops.push(Op::Embed { table, scale, out });
+        out
+    }
+
+    /// Learned positions: row `p` of the table for the token at position `p`.
+    pub fn embed_position(&mut self, name: &str, table: WeightId) -> BufferId {
+        let out = self.buffer(name, self.get(table).n_cols, Rows::All);
+        self.ops.push(Op::EmbedPosition { table, out });
         out
     }
 
@@ -244,6 +271,23 @@ impl PlanBuilder {
         Ok(out)
     }
 
+    /// `act(x)`.
+    pub fn act(&mut self, name: &str, x: BufferId, act: Activation) -> BufferId {
+        let out = self.buffer(name, self.width(x), self.rows(x));
+        self.ops.push(Op::Act { x, act, out });
+        out
+    }
+
+    /// `factor * x`; `x` itself where the factor is 1.
+    pub fn scale(&mut self, name: &str, x: BufferId, factor: f32) -> BufferId {
+        if factor == 1.0 {
+            return x;
+        }
+        let out = self.buffer(name, self.width(x), self.rows(x));
+        self.ops.push(Op::Scale { x, factor, out });
+        out
+    }
+
     /// `x + y`.
     pub fn add(&mut self, name: &str, x: BufferId, y: BufferId) -> Result<BufferId> {
         let width = self.width(x);
@@ -261,10 +305,14 @@ impl PlanBuilder {
     }
 
     /// Ends the plan with the vocabulary projection of the selected rows.
-    pub fn logits(mut self, x: BufferId, weight: WeightId, scale: f32, softcap: Option<f32>) -> Result<Plan> {
+    pub fn logits(mut self, x: BufferId, spec: LogitsSpec) -> Result<Plan> {
+        let LogitsSpec { weight, bias, scale, softcap } = spec;
         self.check_weight(weight, "logits", None, self.width(x))?;
         let n_vocab = self.get(weight).n_rows;
-        self.ops.push(Op::Logits { x, weight, scale, softcap });
+        if let Some(bias) = bias {
+            self.check_weight(bias, "logits' bias", Some(1), n_vocab)?;
+        }
+        self.ops.push(Op::Logits { x, weight, bias, scale, softcap });
         Ok(Plan {
             ops: self.ops,
             buffers: self.buffers,

@@ -14,7 +14,7 @@ mod fuse;
 mod op;
 mod slots;
 
-pub use builder::{AttendSpec, PlanBuilder, PlanError};
+pub use builder::{AttendSpec, LogitsSpec, PlanBuilder, PlanError};
 pub use fuse::fuse;
 pub use op::{Activation, HeadNorm, LinearPart, NormKind, Op, RopeStyle};
 pub use slots::{Slots, assign_slots};

@@ -17,7 +17,7 @@ pub enum NormKind {
     },
 }
 
-/// The nonlinearity of a feed-forward gate.
+/// The nonlinearity of a feed-forward part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// `x * sigmoid(x)`.
@@ -68,6 +68,13 @@ pub enum Op {
         table: WeightId,
         /// Factor on every value.
         scale: f32,
+        /// `(rows, width)`.
+        out: BufferId,
+    },
+    /// `out[r] = table[position[r]]`: learned positions. Batches must stay below `n_positions`.
+    EmbedPosition {
+        /// `(n_positions, width)`.
+        table: WeightId,
         /// `(rows, width)`.
         out: BufferId,
     },
@@ -158,6 +165,24 @@ pub enum Op {
         /// `(rows, width)`.
         out: BufferId,
     },
+    /// `out = act(x)`.
+    Act {
+        /// `(rows, width)`.
+        x: BufferId,
+        /// The nonlinearity.
+        act: Activation,
+        /// `(rows, width)`.
+        out: BufferId,
+    },
+    /// `out = factor * x`.
+    Scale {
+        /// `(rows, width)`.
+        x: BufferId,
+        /// On every value.
+        factor: f32,
+        /// `(rows, width)`.
+        out: BufferId,
+    },
     /// `out = x + y`.
     Add {
         /// `(rows, width)`.
@@ -174,12 +199,14 @@ pub enum Op {
         /// `(outputs, width)`.
         out: BufferId,
     },
-    /// The last operation: `logits = softcap(scale * x W^T)`, written to the caller's memory.
+    /// The last operation: `logits = softcap(scale * x W^T + bias)`, written to the caller's memory.
     Logits {
         /// `(outputs, width)`.
         x: BufferId,
         /// `(n_vocab, width)`.
         weight: WeightId,
+        /// `(n_vocab)`.
+        bias: Option<WeightId>,
         /// Factor on the logits.
         scale: f32,
         /// `Some(c)`: `c * tanh(logit / c)`.
@@ -191,10 +218,12 @@ impl Op {
     /// The buffers that the operation reads.
     pub fn reads(&self) -> Vec<BufferId> {
         match self {
-            Op::Embed { .. } => vec![],
+            Op::Embed { .. } | Op::EmbedPosition { .. } => vec![],
             Op::Norm { x, .. }
             | Op::GatedLinear { x, .. }
             | Op::Rope { x, .. }
+            | Op::Act { x, .. }
+            | Op::Scale { x, .. }
             | Op::Select { x, .. }
             | Op::Logits { x, .. } => vec![*x],
             Op::Linear { x, residual, .. } => std::iter::once(*x).chain(*residual).collect(),
@@ -210,6 +239,9 @@ impl Op {
             Op::Logits { .. } => vec![],
             Op::Linear { parts, .. } => parts.iter().map(|part| part.out).collect(),
             Op::Embed { out, .. }
+            | Op::EmbedPosition { out, .. }
+            | Op::Act { out, .. }
+            | Op::Scale { out, .. }
             | Op::Norm { out, .. }
             | Op::GatedLinear { out, .. }
             | Op::Rope { out, .. }
@@ -224,17 +256,24 @@ impl Op {
     pub fn is_row_wise(&self) -> bool {
         !matches!(
             self,
-            Op::Embed { .. } | Op::Attend { .. } | Op::Select { .. } | Op::Logits { .. } | Op::Rope { .. }
+            Op::Embed { .. }
+                | Op::EmbedPosition { .. }
+                | Op::Attend { .. }
+                | Op::Select { .. }
+                | Op::Logits { .. }
+                | Op::Rope { .. }
         )
     }
 
     /// Replaces each buffer that the operation reads.
     pub fn map_reads(&mut self, mut f: impl FnMut(BufferId) -> BufferId) {
         match self {
-            Op::Embed { .. } => {}
+            Op::Embed { .. } | Op::EmbedPosition { .. } => {}
             Op::Norm { x, .. }
             | Op::GatedLinear { x, .. }
             | Op::Rope { x, .. }
+            | Op::Act { x, .. }
+            | Op::Scale { x, .. }
             | Op::Select { x, .. }
             | Op::Logits { x, .. } => *x = f(*x),
             Op::Linear { x, residual, .. } => {

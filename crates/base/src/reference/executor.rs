@@ -135,6 +135,20 @@ impl Executor for ReferenceExecutor {
                     });
                     values.insert(*out, rows.collect());
                 }
+                Op::EmbedPosition { table, out } => {
+                    let weight = self.plan.weight(*table);
+                    let row_bytes = weight.data.len() / weight.n_rows;
+                    let rows = position.iter().map(|&position| {
+                        let mut row = vec![0.0; weight.n_cols];
+                        decode_row(
+                            weight.dtype,
+                            &weight.data[position * row_bytes..(position + 1) * row_bytes],
+                            &mut row,
+                        );
+                        row
+                    });
+                    values.insert(*out, rows.collect());
+                }
                 Op::Norm { x, kind, weight, bias, head_dim, out } => {
                     let weight = weight.map(|id| vector(self.plan.weight(id)));
                     let bias = bias.map(|id| vector(self.plan.weight(id)));
@@ -214,6 +228,15 @@ impl Executor for ReferenceExecutor {
                     }
                     values.insert(*out, rows);
                 }
+                Op::Act { x, act, out } => {
+                    let rows = values[x].iter();
+                    let rows = rows.map(|x| x.iter().map(|&x| ops::activation(*act, x)).collect()).collect();
+                    values.insert(*out, rows);
+                }
+                Op::Scale { x, factor, out } => {
+                    let rows = values[x].iter().map(|x| x.iter().map(|x| factor * x).collect()).collect();
+                    values.insert(*out, rows);
+                }
                 Op::Add { x, y, out } => {
                     let rows = values[x].iter().zip(&values[y]);
                     let rows = rows.map(|(x, y)| x.iter().zip(y).map(|(a, b)| a + b).collect()).collect();
@@ -223,11 +246,13 @@ impl Executor for ReferenceExecutor {
                     let rows = batch.outputs.iter().map(|&row| values[x][row].clone()).collect();
                     values.insert(*out, rows);
                 }
-                Op::Logits { x, weight, scale, softcap } => {
+                Op::Logits { x, weight, bias, scale, softcap } => {
                     let rows = self.linear(&values[x], *weight, None);
+                    let bias = bias.map(|id| vector(self.plan.weight(id)));
                     for (row, out) in rows.iter().zip(logits.chunks_exact_mut(self.plan.n_vocab)) {
-                        for (logit, out) in row.iter().zip(out) {
-                            *out = softcap.map_or(logit * scale, |cap| ops::softcap(cap, logit * scale));
+                        for (token, (logit, out)) in row.iter().zip(out).enumerate() {
+                            let logit = logit * scale + bias.as_ref().map_or(0.0, |bias| bias[token]);
+                            *out = softcap.map_or(logit, |cap| ops::softcap(cap, logit));
                         }
                     }
                 }

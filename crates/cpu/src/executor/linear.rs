@@ -200,6 +200,9 @@ impl CpuExecutor {
                     if step.scale != 1.0 {
                         (self.kernels.scale)(out, step.scale, n);
                     }
+                    if let Some(bias) = &step.bias {
+                        (self.kernels.add)(out, bias.as_ptr().add(r0), out, n);
+                    }
                     if let Some(cap) = step.softcap {
                         (self.kernels.softcap)(out, cap, n);
                     }

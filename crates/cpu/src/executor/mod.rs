@@ -93,6 +93,8 @@ pub(crate) struct CpuExecutor {
     windows: Vec<Option<usize>>,
     limits: ExecutorLimits,
     n_vocab: usize,
+    /// Positions must stay below: the shortest table of learned ones, or no limit.
+    n_positions: usize,
     pub(crate) scratch: Vec<Scratch>,
     /// Queries of the current attention, normalized, rotated and scaled: `(kv_head, row, head in group, head_dim)`.
     pub(crate) queries: Memory,
@@ -209,6 +211,11 @@ impl CpuExecutor {
             _ => None,
         });
         let n_splits = n_splits.max().unwrap_or(0);
+        let n_positions = steps.iter().filter_map(|step| match step {
+            Step::EmbedPosition { table, .. } => Some(table.n_rows),
+            _ => None,
+        });
+        let n_positions = n_positions.min();
         let partial_stride = max_group * (max_head_dim + 2);
         let pool =
             Pool::new(backend.threads).map_err(|error| unsupported(format!("starting threads: {error}")))?;
@@ -222,6 +229,7 @@ impl CpuExecutor {
             group_of_layer,
             windows: groups.iter().map(|group| group.window).collect(),
             n_vocab: plan.n_vocab,
+            n_positions: n_positions.unwrap_or(u32::MAX as usize),
             scratch,
             queries: Memory::of::<f32>(max_queries, "attention queries")?,
             partials: Memory::of::<f32>(n_splits * partial_stride, "attention partials")?,
@@ -293,9 +301,12 @@ impl CpuExecutor {
                 let present = pages.get(needed.clone()).is_some_and(|pages| {
                     pages.iter().all(|&page| page != NO_PAGE && (page as usize) < n_pages)
                 });
-                if !present || end > u32::MAX as usize {
+                if !present {
                     return invalid(format!("positions {first}..{end} lack cache pages"));
                 }
+            }
+            if end > self.n_positions {
+                return invalid(format!("{end} positions; {} are possible", self.n_positions));
             }
         }
         if next != n_rows {

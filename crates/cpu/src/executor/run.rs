@@ -40,6 +40,12 @@ pub(super) fn run(executor: &CpuExecutor, pool: &mut Pool, batch: &Batch<'_>, lo
     });
 }
 
+/// The position of a row in its sequence.
+fn position(batch: &Batch<'_>, row: usize) -> usize {
+    let segment = batch.segments.iter().find(|segment| segment.rows.contains(&row));
+    segment.map_or(0, |segment| segment.first_position + row - segment.rows.start)
+}
+
 /// Rows of row-wise operations that one item covers.
 const ROWS_PER_ITEM: usize = 4;
 
@@ -47,10 +53,7 @@ impl CpuExecutor {
     /// Sines and cosines of every row's position, for every rotation.
     unsafe fn rope_tables(&self, batch: &Batch<'_>, worker: &Worker<'_>) {
         self.for_rows(batch.tokens.len(), worker, |row| {
-            let Some(segment) = batch.segments.iter().find(|segment| segment.rows.contains(&row)) else {
-                return;
-            };
-            let position = (segment.first_position + row - segment.rows.start) as f64;
+            let position = position(batch, row) as f64;
             for table in &self.ropes {
                 // SAFETY: rows are disjoint between items.
                 let (cos, sin) = unsafe { table.row(row) };
@@ -84,9 +87,12 @@ impl CpuExecutor {
             match step {
                 Step::Embed { table, scale, out } => {
                     self.for_rows(n_rows(out), worker, |m| {
-                        self.embed(table, *scale, out, batch.tokens[m], m)
+                        self.embed(table, *scale, out, batch.tokens[m] as usize, m)
                     });
                 }
+                Step::EmbedPosition { table, out } => self.for_rows(n_rows(out), worker, |m| {
+                    self.embed(table, 1.0, out, position(batch, m), m);
+                }),
                 Step::Norm { x, kind, weight, bias, span, out } => {
                     self.for_rows(n_rows(out), worker, |m| self.norm(x, *kind, weight, bias, *span, out, m));
                 }
@@ -117,6 +123,15 @@ impl CpuExecutor {
                     (kernels.glu)(*act, gate.row(m), up.row(m), out.row(m), out.width);
                     out.round(kernels, m, 0, out.width);
                 }),
+                Step::Act { x, act, out } => self.for_rows(n_rows(out), worker, |m| {
+                    (kernels.act)(*act, x.row(m), out.row(m), out.width);
+                    out.round(kernels, m, 0, out.width);
+                }),
+                Step::Scale { x, factor, out } => self.for_rows(n_rows(out), worker, |m| {
+                    std::ptr::copy_nonoverlapping(x.row(m), out.row(m), out.width);
+                    (kernels.scale)(out.row(m), *factor, out.width);
+                    out.round(kernels, m, 0, out.width);
+                }),
                 Step::Add { x, y, out } => self.for_rows(n_rows(out), worker, |m| {
                     (kernels.add)(x.row(m), y.row(m), out.row(m), out.width);
                     out.round(kernels, m, 0, out.width);
@@ -130,11 +145,10 @@ impl CpuExecutor {
         }
     }
 
-    unsafe fn embed(&self, table: &Matrix, scale: f32, out: &Buf, token: u32, m: usize) {
-        // SAFETY: `validate` checked the token; the row is this item's.
+    unsafe fn embed(&self, table: &Matrix, scale: f32, out: &Buf, index: usize, m: usize) {
+        // SAFETY: `validate` checked tokens and positions; the row is this item's.
         unsafe {
-            let bytes =
-                std::slice::from_raw_parts(table.data.add(token as usize * table.row_bytes), table.row_bytes);
+            let bytes = std::slice::from_raw_parts(table.data.add(index * table.row_bytes), table.row_bytes);
             let row = std::slice::from_raw_parts_mut(out.row(m), out.width);
             decode_row(table.dtype, bytes, row);
             if scale != 1.0 {

@@ -114,18 +114,22 @@ pub(crate) struct AttendStep {
 pub(crate) struct LogitsStep {
     pub(crate) x: Buf,
     pub(crate) weight: Matrix,
+    pub(crate) bias: Option<Vector>,
     pub(crate) scale: f32,
     pub(crate) softcap: Option<f32>,
 }
 
 pub(crate) enum Step {
     Embed { table: Matrix, scale: f32, out: Buf },
+    EmbedPosition { table: Matrix, out: Buf },
     Norm { x: Buf, kind: NormKind, weight: Option<Vector>, bias: Option<Vector>, span: usize, out: Buf },
     Linear(LinearStep),
     Gated(GatedStep),
     Rope { x: Buf, rope: usize, head_dim: usize, out: Buf },
     Attend(Box<AttendStep>),
     Glu { gate: Buf, up: Buf, act: Activation, out: Buf },
+    Act { x: Buf, act: Activation, out: Buf },
+    Scale { x: Buf, factor: f32, out: Buf },
     Add { x: Buf, y: Buf, out: Buf },
     Select { x: Buf, out: Buf },
     Logits(LogitsStep),
@@ -255,6 +259,9 @@ pub(crate) fn compile(plan: &Plan, bufs: &[Option<Buf>], kernels: &Kernels) -> R
             Op::Embed { table, scale, out } => {
                 Step::Embed { table: matrix(*table)?, scale: *scale, out: buf(*out)? }
             }
+            Op::EmbedPosition { table, out } => {
+                Step::EmbedPosition { table: matrix(*table)?, out: buf(*out)? }
+            }
             Op::Norm { x, kind, weight, bias, head_dim, out } => {
                 let x = buf(*x)?;
                 Step::Norm {
@@ -312,11 +319,14 @@ pub(crate) fn compile(plan: &Plan, bufs: &[Option<Buf>], kernels: &Kernels) -> R
             Op::Glu { gate, up, act, out } => {
                 Step::Glu { gate: buf(*gate)?, up: buf(*up)?, act: *act, out: buf(*out)? }
             }
+            Op::Act { x, act, out } => Step::Act { x: buf(*x)?, act: *act, out: buf(*out)? },
+            Op::Scale { x, factor, out } => Step::Scale { x: buf(*x)?, factor: *factor, out: buf(*out)? },
             Op::Add { x, y, out } => Step::Add { x: buf(*x)?, y: buf(*y)?, out: buf(*out)? },
             Op::Select { x, out } => Step::Select { x: buf(*x)?, out: buf(*out)? },
-            Op::Logits { x, weight, scale, softcap } => Step::Logits(LogitsStep {
+            Op::Logits { x, weight, bias, scale, softcap } => Step::Logits(LogitsStep {
                 x: buf(*x)?,
                 weight: matrix(*weight)?,
+                bias: optional(*bias),
                 scale: *scale,
                 softcap: *softcap,
             }),

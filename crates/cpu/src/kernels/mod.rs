@@ -107,6 +107,7 @@ pub(crate) struct Kernels {
     pub(crate) rms_norm: unsafe fn(*const f32, *const f32, f32, *mut f32, usize),
     pub(crate) layer_norm: unsafe fn(*const f32, *const f32, *const f32, f32, *mut f32, usize),
     pub(crate) glu: unsafe fn(Activation, *const f32, *const f32, *mut f32, usize),
+    pub(crate) act: unsafe fn(Activation, *const f32, *mut f32, usize),
     pub(crate) add: unsafe fn(*const f32, *const f32, *mut f32, usize),
     pub(crate) scale: unsafe fn(*mut f32, f32, usize),
     pub(crate) softcap: unsafe fn(*mut f32, f32, usize),
@@ -173,6 +174,7 @@ macro_rules! level {
                 rms_norm,
                 layer_norm,
                 glu,
+                act,
                 add,
                 scale,
                 softcap,
@@ -200,6 +202,10 @@ macro_rules! level {
             $(#[$features])?
             unsafe fn glu(act: Activation, gate: *const f32, up: *const f32, out: *mut f32, n: usize) {
                 unsafe { rows::glu::<S>(act, gate, up, out, n) }
+            }
+            $(#[$features])?
+            unsafe fn act(act: Activation, x: *const f32, out: *mut f32, n: usize) {
+                unsafe { rows::act::<S>(act, x, out, n) }
             }
             $(#[$features])?
             unsafe fn add(x: *const f32, y: *const f32, out: *mut f32, n: usize) {

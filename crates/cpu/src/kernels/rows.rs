@@ -188,6 +188,25 @@ pub(crate) unsafe fn glu<S: Simd>(
     }
 }
 
+/// `out = act(x)`, `n` values.
+#[inline(always)]
+pub(crate) unsafe fn act<S: Simd>(act: Activation, x: *const f32, out: *mut f32, n: usize) {
+    // SAFETY: the caller vouches for n elements behind each pointer.
+    unsafe {
+        macro_rules! arm {
+            ($act:expr) => {
+                map!(S, x, out, n, |v, i, len| activate::<S>($act, v))
+            };
+        }
+        match act {
+            Activation::Silu => arm!(Activation::Silu),
+            Activation::GeluTanh => arm!(Activation::GeluTanh),
+            Activation::Gelu => arm!(Activation::Gelu),
+            Activation::Relu => arm!(Activation::Relu),
+        }
+    }
+}
+
 /// `out = x + y`, `n` values.
 #[inline(always)]
 pub(crate) unsafe fn add<S: Simd>(x: *const f32, y: *const f32, out: *mut f32, n: usize) {

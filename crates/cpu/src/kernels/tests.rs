@@ -349,6 +349,11 @@ fn row_operations_match_the_scalar_truth() {
                     );
                 }
             }
+            for act in [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu] {
+                unsafe { (kernels.act)(act, x.as_ptr(), got.as_mut_ptr(), n) };
+                let acted: Vec<f32> = x.iter().map(|&x| ops::activation(act, x)).collect();
+                assert_close(&what("act"), &got, &acted, 1.0, 2e-6);
+            }
             unsafe { (kernels.add)(x.as_ptr(), y.as_ptr(), got.as_mut_ptr(), n) };
             let sum: Vec<f32> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
             assert_close(&what("add"), &got, &sum, 1.0, 0.0);

@@ -13,13 +13,26 @@ use whit_engine::{
 use whit_files::{Gguf, GgufWriter};
 
 /// The models of `tests/golden`, see its README.
-pub(crate) const GOLDEN: [&str; 6] = [
+pub(crate) const GOLDEN: [&str; 19] = [
     "llama-gqa-llama3",
     "llama-untied-linear-bias",
     "qwen2-gqa7",
     "qwen2-yarn",
     "gemma3-global-linear",
     "gemma3-pattern2-softcap",
+    "mistral-window",
+    "qwen3",
+    "smollm3-nope",
+    "granite",
+    "phi3-longrope-short",
+    "phi3-longrope-long",
+    "phi3-partial-window",
+    "gemma",
+    "gemma2",
+    "olmo2",
+    "stablelm",
+    "phi2",
+    "gpt2",
 ];
 
 /// A golden model and what `transformers` says of it.
@@ -27,6 +40,8 @@ pub(crate) struct Golden {
     pub(crate) name: &'static str,
     pub(crate) path: PathBuf,
     pub(crate) n_vocab: usize,
+    /// The longest context that the answer is for.
+    ctx: Option<usize>,
     pub(crate) prompt: Vec<u32>,
     pub(crate) greedy: Vec<u32>,
     /// `(prompt, n_vocab)`.
@@ -47,6 +62,7 @@ impl Golden {
             name,
             path: folder.join(format!("{name}.gguf")),
             n_vocab: json["n_vocab"].as_u64().unwrap() as usize,
+            ctx: json["ctx"].as_u64().map(|n| n as usize),
             prompt: ids("prompt"),
             greedy: ids("greedy"),
             logits,
@@ -58,7 +74,17 @@ impl Golden {
     }
 
     pub(crate) fn engine(&self, backend: &dyn Backend, options: &EngineOptions) -> Engine {
-        Engine::with_backend(Model::open(&self.path).unwrap(), backend, options).unwrap()
+        Engine::with_backend(Model::open(&self.path).unwrap(), backend, &self.options(options)).unwrap()
+    }
+
+    /// `options`, with no longer context than the answer is for.
+    pub(crate) fn options(&self, options: &EngineOptions) -> EngineOptions {
+        let mut options = options.clone();
+        if let Some(ctx) = self.ctx {
+            // Room for prefixes beside the sequences.
+            (options.ctx, options.max_sequences) = (Some(ctx), options.max_sequences.max(4));
+        }
+        options
     }
 }
 

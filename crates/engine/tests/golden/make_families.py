@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+"""Makes the golden models of the families that llama.cpp's own converter turns into GGUF.
+
+As `make_golden.py`, whose random weights, acceptance of seeds and file formats it shares, but the GGUF file is written by
+the converter itself (`conversion/` of llama.cpp's sources, which the source package of PyPI's `llama-cpp-python` holds),
+from a folder that `transformers` saved: so names, keys and layouts are the field's, not ours. Only the vocabulary is the
+stub of `make_golden.py`. The folder is kept too, in `hf/<model>/`: what a user would have downloaded.
+
+    python3 -m venv v && v/bin/pip install torch transformers gguf numpy sentencepiece
+    v/bin/python make_families.py --llama-cpp PATH [--only NAME,..] [--check]
+"""
+
+import argparse
+import json
+import logging
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import numpy as np
+import torch
+import transformers
+
+import make_golden as base
+from make_golden import HERE, N_VOCAB, SMALL, no, rope
+
+LONG = dict(rope_type="longrope", original_max_position_embeddings=64,
+            short_factor=[1.0, 1.1, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5], long_factor=[1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0])
+HALVES = ("input_layernorm", "post_attention_layernorm", "model.norm")
+SANDWICH = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm", "model.norm")
+LAYER_NORMS = dict(layer_norm_eps=1e-5)
+
+
+def norms(*names):
+    return {name: no(f"{name}.weight") for name in names}
+
+
+def biases(*names):
+    return {f"{name} bias": no(f"{name}.bias") for name in names}
+
+
+# As MODELS of make_golden.py; `family` names the classes of transformers, `ctx` the longest context that the answer is for.
+FAMILIES = {
+    "qwen3": dict(
+        family="Qwen3", n_prompt=24,
+        config=dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16, rms_norm_eps=1e-6,
+                    tie_word_embeddings=True, use_sliding_window=False, rope_parameters=rope(1e6)),
+        without={"rope base": dict(rope_parameters=rope(1e4)), **norms("q_norm", "k_norm", *HALVES)}),
+    "mistral-window": dict(
+        family="Mistral", n_prompt=40,
+        config=dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16, rms_norm_eps=1e-5,
+                    sliding_window=8, tie_word_embeddings=False, rope_parameters=rope(1e4)),
+        # The converter leaves it out, and the field runs the first Mistral without its window; the key means what it says.
+        keys={"llama.attention.sliding_window": 8},
+        without={"window": dict(sliding_window=None), "window, one more": dict(sliding_window=9),
+                 "window, one less": dict(sliding_window=7), **norms(*HALVES)}),
+    "smollm3-nope": dict(
+        family="SmolLM3", n_prompt=24,
+        config=dict(num_hidden_layers=5, num_attention_heads=2, num_key_value_heads=1, rms_norm_eps=1e-6, hidden_size=32,
+                    tie_word_embeddings=True, use_sliding_window=False, no_rope_layer_interval=4, rope_parameters=rope(5e6)),
+        without={"fourth layer without rope": dict(no_rope_layers=[1] * 5),
+                 "fourth, not first": dict(no_rope_layers=[0, 1, 1, 1, 0]), "rope base": dict(rope_parameters=rope(1e4))}),
+    "granite": dict(
+        family="Granite", n_prompt=24,
+        config=dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-5, hidden_size=32,
+                    embedding_multiplier=3.0, attention_multiplier=0.2, residual_multiplier=0.5, logits_scaling=0.5,
+                    tie_word_embeddings=False, rope_parameters=rope(1e4)),
+        without={"embedding factor": dict(embedding_multiplier=1.0), "attention factor": dict(attention_multiplier=8 ** -0.5),
+                 "residual factor": dict(residual_multiplier=1.0), "logit divisor": dict(logits_scaling=1.0), **norms(*HALVES)}),
+    "phi3-longrope-short": dict(
+        family="Phi3", n_prompt=24, ctx=64,
+        config=dict(num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, rms_norm_eps=1e-5, hidden_size=32,
+                    max_position_embeddings=256, original_max_position_embeddings=64, tie_word_embeddings=False, sliding_window=None,
+                    rope_parameters=rope(1e4, **LONG)),
+        without={"longrope": dict(rope_parameters=rope(1e4)),
+                 "attention factor": dict(rope_parameters=rope(1e4, **LONG, attention_factor=1.0)), **norms(*HALVES)}),
+    "phi3-longrope-long": dict(
+        # Beyond the original 64 positions; the prompt alone makes the reference choose the long factors.
+        family="Phi3", n_prompt=72,
+        config=dict(num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, rms_norm_eps=1e-5, hidden_size=32,
+                    max_position_embeddings=256, original_max_position_embeddings=64, tie_word_embeddings=True, sliding_window=None,
+                    rope_parameters=rope(1e4, **LONG)),
+        without={"longrope": dict(rope_parameters=rope(1e4))}),
+    "phi3-partial-window": dict(
+        # Phi-4-mini's part of a head, Phi-3-mini's window.
+        family="Phi3", n_prompt=40,
+        config=dict(num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, rms_norm_eps=1e-5, hidden_size=32,
+                    max_position_embeddings=256, original_max_position_embeddings=256, tie_word_embeddings=True, sliding_window=8,
+                    rope_parameters=rope(1e4, partial_rotary_factor=0.75)),
+        without={"part of a head": dict(rope_parameters=rope(1e4, partial_rotary_factor=1.0)),
+                 "window, one more": dict(sliding_window=9), "window, one less": dict(sliding_window=7)}),
+    "gemma": dict(
+        family="Gemma", n_prompt=24,
+        config=dict(num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=32, rms_norm_eps=1e-6,
+                    tie_word_embeddings=True, rope_parameters=rope(1e4)),
+        without={"tanh gelu": dict(hidden_act="silu", hidden_activation="silu"), "rope base": dict(rope_parameters=rope(1e6)), **norms(*HALVES)}),
+    "gemma2": dict(
+        family="Gemma2", n_prompt=40,
+        config=dict(num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=16, rms_norm_eps=1e-6,
+                    query_pre_attn_scalar=16, sliding_window=8, attn_logit_softcapping=2.0, final_logit_softcapping=6.0,
+                    layer_types=["sliding_attention", "full_attention"], tie_word_embeddings=True, rope_parameters=rope(1e4)),
+        without={"score cap": dict(attn_logit_softcapping=None), "logit cap": dict(final_logit_softcapping=None),
+                 "window, one more": dict(sliding_window=9), "window, one less": dict(sliding_window=7),
+                 "first layer local": dict(layer_types=["full_attention", "sliding_attention"]),
+                 "tanh gelu": dict(hidden_activation="silu"), **norms(*SANDWICH)}),
+    "olmo2": dict(
+        family="Olmo2", n_prompt=24,
+        config=dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-6, hidden_size=32,
+                    tie_word_embeddings=False, rope_parameters=rope(5e5)),
+        without={"rope base": dict(rope_parameters=rope(1e4)),
+                 **norms("q_norm", "k_norm", "post_attention_layernorm", "post_feedforward_layernorm", "model.norm")}),
+    "stablelm": dict(
+        family="StableLm", n_prompt=24,
+        config=dict(num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, hidden_size=32, use_qkv_bias=True,
+                    use_parallel_residual=False, qk_layernorm=False, tie_word_embeddings=False, **LAYER_NORMS,
+                    rope_parameters=rope(1e4, partial_rotary_factor=0.25)),
+        without={"part of a head": dict(rope_parameters=rope(1e4, partial_rotary_factor=0.5)), **norms(*HALVES),
+                 **biases("q_proj", "k_proj", "v_proj", "input_layernorm", "post_attention_layernorm", "model.norm")}),
+    "phi2": dict(
+        family="Phi", n_prompt=24,
+        config=dict(num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, hidden_size=32, intermediate_size=128,
+                    tie_word_embeddings=False, qk_layernorm=False, **LAYER_NORMS, rope_parameters=rope(1e4, partial_rotary_factor=0.5)),
+        without={"part of a head": dict(rope_parameters=rope(1e4, partial_rotary_factor=1.0)), **norms("input_layernorm", "final_layernorm"),
+                 **biases("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2", "input_layernorm", "final_layernorm", "lm_head")}),
+    "gpt2": dict(
+        family="GPT2", class_name="GPT2LMHeadModel", n_prompt=24,
+        config=dict(n_layer=2, n_head=2, n_embd=32, n_positions=128, n_ctx=128, tie_word_embeddings=True),
+        without={"positions": no("wpe.weight"), "tanh gelu": dict(activation_function="relu"), **norms("ln_1", "ln_2", "ln_f"),
+                 **biases("c_attn", "attn.c_proj", "c_fc", "mlp.c_proj", "ln_1", "ln_2", "ln_f")}),
+}
+
+
+def draw_weights(shapes, gemma, seed):
+    """As in make_golden.py, for the parameter names of all families."""
+    rng = np.random.RandomState(seed)
+    weights = {}
+    for name in sorted(shapes):
+        shape = shapes[name]
+        noise = rng.standard_normal(shape)
+        stem = name.rsplit(".", 1)[0]
+        if len(shape) == 1 and name.endswith(".weight"):  # norms
+            post = "post_feedforward" in name or "post_attention_layernorm" in name and gemma
+            center = 6.0 if gemma and post else 1.5 if stem.endswith(("q_norm", "k_norm")) else 1.0
+            value = center - gemma + 0.3 * noise
+        elif name.endswith(".bias"):
+            value = 0.5 * noise
+        elif stem.endswith(("embed_tokens", "lm_head", "wte", "wpe")):
+            value = 0.4 * noise
+        else:  # (n_out, n_in), but for GPT-2's (n_in, n_out)
+            n_in = shape[0] if stem.endswith(("c_attn", "c_proj", "c_fc")) else shape[1]
+            gain = 2.0 if stem.endswith(("q_proj", "k_proj", "qkv_proj", "c_attn")) else 1.6
+            value = gain * noise / np.sqrt(n_in)
+        weights[name] = torch.from_numpy(value.astype(np.float32))
+    return weights
+
+
+def put(model, weights):
+    """Tied output projections come once among the parameters."""
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    assert not unexpected and all(name.startswith("lm_head") for name in missing), (missing, unexpected)
+    if model.config.tie_word_embeddings:
+        model.tie_weights()
+    return model
+
+
+def convert(folder, path, name, keys):
+    """The converter's own class for the model in `folder`, with the stub vocabulary."""
+    from conversion.base import ModelBase, gguf
+    config = json.loads((folder / "config.json").read_text())
+    import conversion
+    architecture = config["architectures"][0]
+    model_class = conversion.get_model_class(architecture)
+
+    def set_vocab(self):
+        tokens, types, merges = base.vocabulary()
+        self.gguf_writer.add_tokenizer_model("gpt2")
+        self.gguf_writer.add_tokenizer_pre("gpt-2")
+        self.gguf_writer.add_token_list(tokens)
+        self.gguf_writer.add_token_types(types)
+        self.gguf_writer.add_token_merges(merges)
+        self.gguf_writer.add_bos_token_id(0)
+        self.gguf_writer.add_eos_token_id(1)
+        self.gguf_writer.add_pad_token_id(2)
+        self.gguf_writer.add_add_bos_token(False)
+        for key, value in keys.items():
+            self.gguf_writer.add_uint32(key, value)
+
+    stub = type("Stub", (model_class,), {"set_vocab": set_vocab, "model_arch": model_class.model_arch})
+    with torch.inference_mode():
+        converter = stub(folder, gguf.LlamaFileType.ALL_F32, path, model_name=name, eager=True)
+        converter.write()
+
+
+def make(folder, only):
+    logging.disable(logging.WARNING)
+    base.draw_weights, base.put = draw_weights, put
+    for name, spec in FAMILIES.items():
+        if only and name not in only:
+            continue
+        family = spec["family"]
+        model_class = getattr(transformers, spec.get("class_name", f"{family}ForCausalLM"))
+        spec["classes"] = (getattr(transformers, f"{family}Config"), model_class)
+        config, weights, logits, answer = base.find(name, spec)
+        model = put(base.reference(spec), weights)
+        saved = folder / "hf" / name
+        shutil.rmtree(saved, ignore_errors=True)
+        model.save_pretrained(saved)
+        for extra in saved.glob("generation_config.json"):
+            extra.unlink()
+        convert(saved, folder / f"{name}.gguf", name, spec.get("keys", {}))
+        logits.astype("<f4").tofile(folder / f"{name}.logits.bin")
+        base.dump(folder / f"{name}.json", {
+            "model": f"{name}.gguf", "n_vocab": N_VOCAB, "logits": f"{name}.logits.bin", "logits_shape": list(logits.shape),
+            **({"ctx": spec["ctx"]} if "ctx" in spec else {}), **answer, "made_with": {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0]}})
+        print(f"{name}: seed {answer['seed']}, margin {answer['min_margin']}, weakest effect {min(answer['effects'].values())}, "
+              f"{(folder / f'{name}.gguf').stat().st_size} bytes", flush=True)
+
+
+def check(only):
+    """Fails when the files beside this script are not what it makes (logits: within rounding of another CPU)."""
+    with tempfile.TemporaryDirectory() as other:
+        other = pathlib.Path(other)
+        make(other, only)
+        for path in sorted(other.glob("*.gguf")):
+            name = path.stem
+            assert path.read_bytes() == (HERE / path.name).read_bytes(), f"{path.name} differs"
+            new, old = (np.fromfile(f / f"{name}.logits.bin", "<f4") for f in (other, HERE))
+            assert np.abs(new - old).max() < 1e-4, f"{name}: logits differ"
+    print("the golden files are what this script makes")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="make the golden models of this folder")
+    parser.add_argument("--llama-cpp", required=True, help="folder of llama.cpp's sources")
+    parser.add_argument("--only", help="names, by commas")
+    parser.add_argument("--check", action="store_true", help="compare with the files that stand here; write nothing")
+    arguments = parser.parse_args()
+    # The converter wants the gguf package of its own sources, not the published one.
+    for module in [module for module in sys.modules if module.split(".")[0] == "gguf"]:
+        del sys.modules[module]
+    sys.path[:0] = [arguments.llama_cpp, str(pathlib.Path(arguments.llama_cpp) / "gguf-py")]
+    torch.set_num_threads(1)
+    chosen = arguments.only.split(",") if arguments.only else None
+    check(chosen) if arguments.check else make(HERE, chosen)
