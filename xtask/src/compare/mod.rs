@@ -16,7 +16,7 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use crate::args::Args;
-use crate::shell;
+use crate::{serving, shell};
 use receipt::{Host, Receipt, Series};
 use runner::{Engine, Settings, Test};
 
@@ -55,7 +55,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     let model = receipt::Model::read(&model)?;
     let whit = match whit {
         Some(path) => path,
-        None => build()?,
+        None => serving::build()?,
     };
     let mut engines = vec![Engine::whit(whit)];
     engines.extend(peer_engines);
@@ -79,15 +79,6 @@ fn measure(engines: &[Engine], settings: &Settings, n_rounds: usize) -> anyhow::
         }
     }
     Ok(series)
-}
-
-/// Builds the release program and gives its path.
-fn build() -> anyhow::Result<PathBuf> {
-    shell::run(&mut shell::cargo(&["build", "--release", "--package", "whit"]))?;
-    let text = shell::output(&mut shell::cargo(&["metadata", "--format-version", "1", "--no-deps"]))?;
-    let metadata: Value = serde_json::from_str(&text)?;
-    let target = metadata["target_directory"].as_str().context("cargo metadata names no target directory")?;
-    Ok(Path::new(target).join("release").join(format!("whit{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// The commit, with a mark when the tree differs from it. Receipts and their table do not count.
