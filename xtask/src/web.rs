@@ -1,4 +1,5 @@
-//! The web chat: its types, its tests, whether the embedded bundle is what its sources give, and the page in a real browser.
+//! The step `web`: the web chat's types and tests, whether the embedded bundle is what its sources give, and the page in a real
+//! browser, on a running server with a real model. The tests themselves are in `web/tests/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,24 +7,33 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
+use crate::serving::{self, SMOLLM2, Server};
 use crate::{data, shell};
 
-/// Names and places of a Chromium; `CHROMIUM` names another.
+/// Names of a Chromium; `CHROMIUM` may be the path of another.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 const BROWSER_HINT: &str =
     "hint: install Chromium (apt-get install chromium on Debian), or set CHROMIUM to the path of one";
+/// The browser resolves these names to this machine, so that the tests have pages of other origins.
+const ALLOWED_ORIGIN: &str = "http://friend.example:*";
 
-/// The whole step.
-pub(crate) fn run() -> anyhow::Result<()> {
+/// What follows `--` picks tests in the browser by their name, and leaves out the rest.
+pub(crate) fn run(rest: &[String]) -> anyhow::Result<()> {
     let web = shell::root().join("web");
     install(&web)?;
-    for script in ["check", "test", "verify"] {
-        npm(&web, &["run", "--silent", script])?;
+    if rest.is_empty() {
+        for script in ["check", "test", "verify"] {
+            npm(&web, &["run", "--silent", script])?;
+        }
     }
     let chromium = chromium()?;
-    let mut e2e = data::npm();
-    e2e.args(["run", "--silent", "e2e"]).current_dir(&web).env("CHROMIUM", chromium);
-    shell::run(&mut e2e)
+    let program = serving::build()?;
+    let server = Server::start(&program, &[SMOLLM2], &["--origin", ALLOWED_ORIGIN])?;
+    let mut e2e = Command::new("node");
+    e2e.arg("tests/e2e.mjs").args(rest).current_dir(&web);
+    e2e.env("CHROMIUM", chromium).env("WHIT_URL", server.url()).env("WHIT_MODEL", SMOLLM2);
+    let result = shell::run(&mut e2e).context("screenshots are in web/shots");
+    server.end(result)
 }
 
 /// The packages of the lock file, unless they are there already.
@@ -49,11 +59,10 @@ fn npm(web: &Path, args: &[&str]) -> anyhow::Result<()> {
 /// A Chromium's path; Debian's package is installed where there is none and we may.
 fn chromium() -> anyhow::Result<PathBuf> {
     if let Some(path) = std::env::var_os("CHROMIUM").map(PathBuf::from) {
-        return if path.is_file() {
-            Ok(path)
-        } else {
-            bail!("CHROMIUM names {}, which is no file", path.display())
-        };
+        if !path.is_file() {
+            bail!("CHROMIUM names {}, which is no file", path.display());
+        }
+        return Ok(path);
     }
     if let Some(path) = find_browser() {
         return Ok(path);
@@ -62,21 +71,19 @@ fn chromium() -> anyhow::Result<PathBuf> {
     if !is_root || !shell::works(Command::new("apt-get").arg("--version")) {
         bail!("no Chromium was found\n\n{BROWSER_HINT}");
     }
-    let apt = || {
+    let apt = |args: &[&str]| {
         let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet=2");
-        apt
+        shell::run(apt.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet=2").args(args))
     };
-    shell::run(apt().arg("update"))?;
-    shell::run(apt().args(["install", "--yes", "--no-install-recommends", "chromium"]))?;
+    apt(&["update"])?;
+    apt(&["install", "--yes", "--no-install-recommends", "chromium"])?;
     find_browser().with_context(|| format!("the package chromium brought no program\n\n{BROWSER_HINT}"))
 }
 
 fn find_browser() -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
-    let folders: Vec<PathBuf> = std::env::split_paths(&folders).collect();
-    let names = BROWSERS.iter().map(|name| format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    names
-        .flat_map(|name| folders.iter().map(move |folder| folder.join(&name)).collect::<Vec<_>>())
-        .find(|path| path.is_file())
+    let paths = std::env::split_paths(&folders).flat_map(|folder| {
+        BROWSERS.map(|name| folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+    });
+    paths.into_iter().find(|path| path.is_file())
 }

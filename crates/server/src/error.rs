@@ -74,6 +74,9 @@ pub(crate) enum ApiError {
     ModelNotFound(String),
     #[error("{0}")]
     NotFound(String),
+    /// What a request builds on is no longer so.
+    #[error("{0}")]
+    PreconditionFailed(String),
     #[error("method not allowed")]
     MethodNotAllowed,
     #[error("the request body is larger than {limit} bytes")]
@@ -105,6 +108,7 @@ impl ApiError {
             ApiError::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             ApiError::Forbidden(_) => StatusCode::FORBIDDEN,
             ApiError::ModelNotFound(_) | ApiError::NotFound(_) => StatusCode::NOT_FOUND,
+            ApiError::PreconditionFailed(_) => StatusCode::PRECONDITION_FAILED,
             ApiError::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             ApiError::Timeout => StatusCode::REQUEST_TIMEOUT,

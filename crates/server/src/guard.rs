@@ -182,6 +182,18 @@ fn scope_of(keys: &[ApiKey], secret: &str) -> Option<Scope> {
     found
 }
 
+/// Whose things a caller sees: a key that may only ask has its own; whoever may change the server shares one set.
+pub(crate) fn owner(config: &ServerConfig, headers: &HeaderMap) -> String {
+    let asks = |secret: &&str| scope_of(&config.keys, secret) == Some(Scope::Inference);
+    match secret(headers).filter(asks) {
+        Some(secret) => {
+            let digest = Sha256::digest(secret.as_bytes());
+            digest[..8].iter().fold("key-".to_owned(), |name, byte| format!("{name}{byte:02x}"))
+        }
+        None => "admin".to_owned(),
+    }
+}
+
 /// `host` without its port.
 fn name_of(host: &str) -> &str {
     match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -230,7 +242,7 @@ fn with_cors(mut response: Response, origin: HeaderValue, is_preflight: bool) ->
     headers.append(header::VARY, HeaderValue::from_static("origin"));
     if is_preflight {
         let set = [
-            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE, HEAD, OPTIONS"),
+            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, DELETE, HEAD, OPTIONS"),
             (
                 header::ACCESS_CONTROL_ALLOW_HEADERS,
                 "authorization, content-type, user-agent, accept, x-requested-with, x-api-key, anthropic-version, \
@@ -310,6 +322,23 @@ mod tests {
     }
 
     #[test]
+    fn owners() {
+        let mut config = config("127.0.0.1:11434");
+        let of = |config: &ServerConfig, key: &str| {
+            let value = HeaderValue::from_str(key).unwrap();
+            owner(config, &HeaderMap::from_iter([(HeaderName::from_static("x-api-key"), value)]))
+        };
+        assert_eq!(of(&config, "one"), "admin");
+        let key = |name: &str, scope: Scope| ApiKey::new(name, scope);
+        config.keys =
+            vec![key("one", Scope::Inference), key("two", Scope::Inference), key("all", Scope::Admin)];
+        // printf %s one | sha256sum
+        assert_eq!(of(&config, "one"), "key-7692c3ad3540bb80");
+        assert_eq!(of(&config, "two"), "key-3fc4ccfe745870e2");
+        assert_eq!(of(&config, "all"), "admin");
+    }
+
+    #[test]
     fn keys_open_what_they_should() {
         let mut config = config("127.0.0.1:11434");
         config.keys = vec![ApiKey::new("ask", Scope::Inference), ApiKey::new("all", Scope::Admin)];
@@ -335,6 +364,8 @@ mod tests {
             ("/api/delete", Some(("x-api-key", "all")), 200),
             ("/api/blobs/sha256:x", Some(("x-api-key", "ask")), 403),
             ("/metrics", None, 401),
+            ("/api/conversations", None, 401),
+            ("/api/conversations/12345678", Some(("x-api-key", "ask")), 200),
         ] {
             assert_eq!(check(path, key), expected, "{path} {key:?}");
         }

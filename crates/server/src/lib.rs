@@ -21,6 +21,7 @@ mod anthropic;
 mod body;
 mod clock;
 mod config;
+mod conversations;
 mod error;
 mod generate;
 mod guard;

@@ -25,7 +25,7 @@ use crate::library::Library;
 use crate::observe::observe;
 use crate::stall::Taken;
 use crate::state::{AppState, Stopping};
-use crate::{anthropic, guard, ollama, openai, openapi, own, tls, ui};
+use crate::{anthropic, conversations, guard, ollama, openai, openapi, own, tls, ui};
 
 /// A client must have sent its headers by then; also the life of an idle connection.
 const HEADER_TIME: Duration = Duration::from_secs(60);
@@ -55,6 +55,7 @@ impl Server {
             return Err(ServerError::Unguarded { address: config.address });
         }
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let folder = store.home().join("server");
         let library = Library::open(store, std::mem::take(&mut config.files))?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(IO_THREADS)
@@ -66,7 +67,7 @@ impl Server {
             .block_on(TcpListener::bind(config.address))
             .map_err(|source| ServerError::Bind { address: config.address, source })?;
         let address = listener.local_addr().unwrap_or(config.address);
-        let state = AppState::new(config, library);
+        let state = AppState::new(config, library, &folder);
         let accepting = runtime.spawn(accept(listener, tls, state.clone()));
         Ok(Server { address, state, runtime: Some(runtime), accepting: Some(accepting) })
     }
@@ -218,6 +219,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .merge(openai::router())
         .merge(anthropic::router())
         .merge(own::router())
+        .merge(conversations::router())
         .merge(openapi::router())
         .merge(ui::router())
 }

@@ -1,11 +1,13 @@
 //! What every handler shares.
 
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use crate::config::ServerConfig;
+use crate::conversations::Conversations;
 use crate::error::ApiError;
 use crate::library::{Entry, Library};
 use crate::manager::Manager;
@@ -19,6 +21,7 @@ pub(crate) struct Inner {
     pub(crate) config: ServerConfig,
     pub(crate) library: Library,
     pub(crate) manager: Manager,
+    pub(crate) conversations: Conversations,
     pub(crate) metrics: Metrics,
     /// How far the server is on its way down.
     pub(crate) stopping: watch::Sender<Stopping>,
@@ -35,10 +38,19 @@ pub(crate) enum Stopping {
 }
 
 impl AppState {
-    pub(crate) fn new(config: ServerConfig, library: Library) -> AppState {
+    /// `folder` is where the server keeps what is its own.
+    pub(crate) fn new(config: ServerConfig, library: Library, folder: &Path) -> AppState {
         let manager = Manager::new(&config);
         let (stopping, _) = watch::channel(Stopping::No);
-        AppState(Arc::new(Inner { config, library, manager, metrics: Metrics::default(), stopping }))
+        let conversations = Conversations::below(folder.join("conversations"));
+        AppState(Arc::new(Inner {
+            config,
+            library,
+            manager,
+            conversations,
+            metrics: Metrics::default(),
+            stopping,
+        }))
     }
 }
 

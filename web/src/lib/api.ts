@@ -30,18 +30,25 @@ export interface ShowReply {
   model_info?: Record<string, unknown>;
   capabilities?: string[];
 }
+export interface Call {
+  name: string;
+  arguments: Record<string, unknown>;
+}
 export interface ChatMessage {
-  role: "system" | "user" | "assistant";
+  role: "system" | "user" | "assistant" | "tool";
   content: string;
+  tool_calls?: { function: Call }[];
+  tool_name?: string;
 }
 export interface ChatRequest {
   model: string;
   messages: ChatMessage[];
   options?: Record<string, unknown>;
   format?: unknown;
+  tools?: unknown;
 }
 export interface ChatChunk {
-  message?: { content?: string; thinking?: string };
+  message?: { content?: string; thinking?: string; tool_calls?: { function: Call }[] };
   done?: boolean;
   done_reason?: string;
   prompt_eval_count?: number;
@@ -57,6 +64,18 @@ export interface PullProgress {
   total?: number;
   completed?: number;
   error?: string;
+}
+
+/** One line of the list of conversations. */
+export interface Summary {
+  id: string;
+  title: string;
+  created: number;
+  updated: number;
+  model: string;
+  n_messages: number;
+  revision: number;
+  snippet?: string;
 }
 
 /** A refusal of the server, with its own words. */
@@ -151,6 +170,21 @@ export const api = {
     const reply = await json<{ version: string; whit?: string }>("/api/version");
     return reply.whit ?? reply.version;
   },
+  conversations: async (query = "", signal?: AbortSignal) =>
+    (await json<{ conversations: Summary[] }>(`/api/conversations${query && `?q=${encodeURIComponent(query)}`}`, signal && { signal })).conversations,
+  /** A conversation as the server has it, unchecked, and its revision. */
+  conversation: async (id: string) => {
+    const response = await call(`/api/conversations/${id}`);
+    return { body: (await response.json()) as unknown, revision: Number(response.headers.get("etag")?.replaceAll('"', "")) };
+  },
+  /** The new revision; an `ApiError` with status 412 when `revision` (null: none) is not the one that is there. */
+  keep: async (id: string, body: string, revision: number | null, keepalive = false) => {
+    const headers = { [revision === null ? "if-none-match" : "if-match"]: revision === null ? "*" : `"${revision}"` };
+    return (await json<{ revision: number }>(`/api/conversations/${id}`, { method: "PUT", body, headers, keepalive })).revision;
+  },
+  forget: (id: string) => call(`/api/conversations/${id}`, { method: "DELETE" }),
+  exported: async () => await (await call("/api/conversations/export")).blob(),
+  imported: (body: string) => json<{ imported: number; unchanged: number }>("/api/conversations/import", { method: "POST", body }),
   metrics: async () => await (await call("/metrics")).text(),
   /** The status code of a health endpoint; 0 when nobody answers. */
   probe: (path: "/healthz" | "/readyz") =>

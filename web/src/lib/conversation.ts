@@ -1,7 +1,7 @@
 // A conversation is a tree of messages: editing or regenerating adds a sibling, nothing is lost. Plain functions over plain data.
 
-import type { ChatMessage } from "./api";
-import type { Sampling } from "./settings.svelte";
+import type { Call, ChatMessage } from "./api";
+import { noSampling, type Sampling } from "./settings.svelte";
 
 export interface Attachment {
   name: string;
@@ -19,14 +19,18 @@ export interface Stats {
 export interface Message {
   id: string;
   parent: string | null;
-  role: "user" | "assistant";
+  role: "user" | "assistant" | "tool";
   content: string;
   thinking?: string;
   attachments?: Attachment[];
+  /** The functions that an answer calls. */
+  calls?: Call[];
+  /** The function whose result a message of role `tool` is. */
+  tool?: string;
   model?: string;
   stats?: Stats;
   error?: string;
-  /** Still being written; found so after a reload, it was interrupted. */
+  /** Still being written, by this page or another. */
   live?: boolean;
   stopped?: boolean;
   at: number;
@@ -50,6 +54,12 @@ export const newId = () =>
 export function newConversation(model: string, sampling: Sampling): Conversation {
   const now = Date.now();
   return { id: newId(), title: "", created: now, updated: now, model, sampling: { ...sampling }, messages: {}, leaf: null };
+}
+
+/** A conversation as the server sent it. */
+export function received(body: unknown): Conversation {
+  const conversation = body as Conversation;
+  return { ...conversation, sampling: { ...noSampling(), ...conversation.sampling } };
 }
 
 /** The messages from the first to the shown leaf. */
@@ -119,8 +129,11 @@ export function toRequest(conversation: Conversation, upTo: Message[]): ChatMess
   const system = conversation.sampling.system.trim();
   const out: ChatMessage[] = system ? [{ role: "system", content: system }] : [];
   for (const message of upTo) {
-    if (message.role === "user") out.push({ role: "user", content: withAttachments(message) });
-    else if (message.content) out.push({ role: "assistant", content: message.content });
+    const { role, content, calls, tool } = message;
+    if (role === "user") out.push({ role, content: withAttachments(message) });
+    else if (role === "tool") out.push({ role, content, tool_name: tool ?? "" });
+    else if (calls?.length) out.push({ role, content, tool_calls: calls.map((call) => ({ function: call })) });
+    else if (content) out.push({ role, content });
   }
   return out;
 }
@@ -150,11 +163,28 @@ export function format(sampling: Sampling): { value?: unknown; error?: string } 
   }
 }
 
+/** The `tools` field, or an error that a user can act on. */
+export function tools(sampling: Sampling): { value?: unknown[]; error?: string } {
+  if (!sampling.tools.trim()) return {};
+  try {
+    const value: unknown = JSON.parse(sampling.tools);
+    const list = Array.isArray(value) ? value : [value];
+    const wrong = list.some((tool: { type?: unknown; function?: { name?: unknown } } | null) => typeof tool?.function?.name !== "string");
+    return wrong ? { error: 'A function is described as {"type": "function", "function": {"name": …, "parameters": …}}.' } : { value: list };
+  } catch (error) {
+    return { error: `The functions are not valid JSON: ${(error as Error).message}` };
+  }
+}
+
+const SPEAKERS = { user: "You", assistant: "Assistant", tool: "Result" };
+
 export function toMarkdown(conversation: Conversation): string {
   const parts = [`# ${conversation.title || "Conversation"}\n`];
   if (conversation.sampling.system.trim()) parts.push(`> ${conversation.sampling.system.trim().replace(/\n/g, "\n> ")}\n`);
   for (const message of branch(conversation)) {
-    parts.push(`## ${message.role === "user" ? "You" : (message.model ?? "Assistant")}\n`, `${withAttachments(message).trim()}\n`);
+    const calls = (message.calls ?? []).map((call) => `\`\`\`json\n${JSON.stringify(call, null, 2)}\n\`\`\`\n`);
+    const text = withAttachments(message).trim();
+    parts.push(`## ${message.tool ?? message.model ?? SPEAKERS[message.role]}\n`, ...(text ? [`${text}\n`] : []), ...calls);
   }
   return parts.join("\n");
 }

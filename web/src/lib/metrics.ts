@@ -41,3 +41,36 @@ export function parseMetrics(text: string): Sample[] {
     return { ...sample, name: family, value: sum / sample.value, help: `${sample.help} (mean of ${sample.value})` };
   });
 }
+
+/** The value of one sample; with no labels given, of the first of that name. */
+export function value(samples: Sample[], name: string, labels?: string): number | undefined {
+  return samples.find((sample) => sample.name === name && (labels === undefined || sample.labels === labels))?.value;
+}
+
+/** Over all labels. */
+export function sum(samples: Sample[], name: string): number {
+  return samples.filter((sample) => sample.name === name).reduce((total, sample) => total + sample.value, 0);
+}
+
+export interface Route {
+  route: string;
+  answered: number;
+  /** Status 4xx. */
+  refused: number;
+  /** Status 5xx. */
+  failed: number;
+}
+
+/** The requests of each endpoint, the busiest first. */
+export function byRoute(samples: Sample[]): Route[] {
+  const routes = new Map<string, Route>();
+  for (const { name, labels, value } of samples) {
+    const [, route, status] = (name === "whit_requests_total" && /^route="(.*)",status="(\d+)"$/.exec(labels)) || [];
+    if (!route || !status) continue;
+    const row = routes.get(route) ?? { route, answered: 0, refused: 0, failed: 0 };
+    row[status < "400" ? "answered" : status < "500" ? "refused" : "failed"] += value;
+    routes.set(route, row);
+  }
+  const total = (row: Route) => row.answered + row.refused + row.failed;
+  return [...routes.values()].sort((a, b) => total(b) - total(a) || (a.route < b.route ? -1 : 1));
+}

@@ -17,6 +17,8 @@ export interface Sampling {
   stop: string;
   format: "text" | "json" | "schema";
   schema: string;
+  /** The functions that the model may call: a JSON array in the shape of OpenAI's `tools`. */
+  tools: string;
 }
 
 export const noSampling = (): Sampling => ({
@@ -32,6 +34,7 @@ export const noSampling = (): Sampling => ({
   stop: "",
   format: "text",
   schema: "",
+  tools: "",
 });
 
 const KEY = "whit.settings";

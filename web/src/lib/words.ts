@@ -18,7 +18,7 @@ export function ago(time: number, now = Date.now()): string {
   return seconds < 60 ? "just now" : `${span(seconds)} ago`;
 }
 
-function span(seconds: number): string {
+export function span(seconds: number): string {
   for (const [size, unit] of [
     [86_400, "day"],
     [3_600, "hour"],
@@ -39,8 +39,8 @@ export function day(time: number, now = new Date()): string {
   return age <= 7 ? "Last 7 days" : age <= 30 ? "Last 30 days" : "Older";
 }
 
-export function saveFile(name: string, text: string, type: string) {
-  const url = URL.createObjectURL(new Blob([text], { type }));
+export function saveFile(name: string, content: string | Blob, type: string) {
+  const url = URL.createObjectURL(new Blob([content], { type }));
   const link = Object.assign(document.createElement("a"), { href: url, download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);

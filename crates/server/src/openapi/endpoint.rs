@@ -82,6 +82,10 @@ impl Endpoint {
         Endpoint::new("post", path, summary)
     }
 
+    pub(crate) fn put(path: &'static str, summary: &'static str) -> Endpoint {
+        Endpoint::new("put", path, summary)
+    }
+
     pub(crate) fn delete(path: &'static str, summary: &'static str) -> Endpoint {
         Endpoint::new("delete", path, summary)
     }
@@ -91,6 +95,22 @@ impl Endpoint {
         self.parameters.push(
             json!({"name": name, "in": "path", "required": true, "description": text, "schema": schema}),
         );
+        self
+    }
+
+    /// A text that may stand in the query.
+    pub(crate) fn in_query(self, name: &str, text: &str) -> Endpoint {
+        self.optional("query", name, text)
+    }
+
+    /// A header that may be there.
+    pub(crate) fn in_header(self, name: &str, text: &str) -> Endpoint {
+        self.optional("header", name, text)
+    }
+
+    fn optional(mut self, place: &str, name: &str, text: &str) -> Endpoint {
+        let schema = json!({"type": "string"});
+        self.parameters.push(json!({"name": name, "in": place, "description": text, "schema": schema}));
         self
     }
 
@@ -225,6 +245,7 @@ fn reason(status: u16) -> &'static str {
         404 => "There is no such thing, or no such model here.",
         408 => "The body did not arrive in time.",
         409 => "It is not in a state for that.",
+        412 => "What the request builds on was changed meanwhile.",
         413 => "The body is too large.",
         429 => "Too many of these at a time.",
         501 => "This server cannot do that.",

@@ -20,7 +20,7 @@ pub(crate) use endpoint::{Api, Endpoint};
 pub(crate) use shapes::*;
 
 use crate::state::AppState;
-use crate::{anthropic, ollama, openai, own};
+use crate::{anthropic, conversations, ollama, openai, own};
 
 pub(crate) fn router() -> Router<AppState> {
     Router::new().route(
@@ -38,6 +38,7 @@ fn endpoints() -> Vec<(Api, Endpoint)> {
         .chain(of(Api::OpenAi, openai::endpoints()))
         .chain(of(Api::Anthropic, anthropic::endpoints()))
         .chain(of(Api::Own, own::endpoints()))
+        .chain(of(Api::Own, conversations::endpoints()))
         .chain(of(Api::Own, vec![own_document]))
         .collect()
 }
@@ -61,7 +62,7 @@ fn document(has_keys: bool) -> Value {
         (Api::Ollama, "As clients of Ollama speak it."),
         (Api::OpenAi, "As clients of OpenAI speak it."),
         (Api::Anthropic, "As clients of Anthropic speak it."),
-        (Api::Own, "What no other API has, health and metrics."),
+        (Api::Own, "What no other API has: tokens, conversations of the web chat, health and metrics."),
     ]
     .map(|(api, text)| json!({"name": api.tag(), "description": text}))
     .into();

@@ -30,7 +30,15 @@ impl Tested {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut ServerConfig)) -> Tested {
-        let home = tempfile::tempdir().unwrap();
+        Tested::start(tempfile::tempdir().unwrap(), change)
+    }
+
+    /// With what an earlier server left.
+    pub(crate) fn with_home(home: TempDir) -> Tested {
+        Tested::start(home, |_| {})
+    }
+
+    fn start(home: TempDir, change: impl FnOnce(&mut ServerConfig)) -> Tested {
         let chatty = home.path().join("chatty.gguf");
         rewrite("llama-gqa-llama3", &chatty, |writer| writer.set("tokenizer.chat_template", TEMPLATE));
         let mut config = ServerConfig { num_parallel: 2, ..ServerConfig::default() };

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod client;
+mod conversations;
 mod faults;
 mod guards;
 mod limits;
