@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::Plan;
+use crate::{Plan, PoolKind};
 
 /// Tokens that one cache page holds, in every backend.
 pub const PAGE_TOKENS: usize = 32;
@@ -22,6 +22,16 @@ pub struct Segment<'a> {
     pub pages: Vec<&'a [u32]>,
 }
 
+/// A sequence whose hidden states are pooled into one vector; see [`Op::Pool`](crate::Op::Pool).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pooling {
+    /// Which of [`Batch::segments`].
+    pub segment: usize,
+    /// Whether the sequence ends with this segment: the vector is then finished. Until then it is a state, which the
+    /// caller keeps and hands back with the sequence's next segment.
+    pub ends: bool,
+}
+
 /// One step: tokens of one or many sequences, in one pass through the plan.
 #[derive(Clone, Debug)]
 pub struct Batch<'a> {
@@ -31,6 +41,21 @@ pub struct Batch<'a> {
     pub segments: &'a [Segment<'a>],
     /// Rows whose logits are wanted, ascending.
     pub outputs: &'a [usize],
+    /// Sequences that are pooled, ascending by segment. Only plans with an [`Op::Pool`](crate::Op::Pool) take any.
+    pub pools: &'a [Pooling],
+}
+
+impl Batch<'_> {
+    /// Puts the rows that [`Op::Select`](crate::Op::Select) keeps into `rows`: those whose logits are wanted, then those
+    /// that `kind` pools, sequence by sequence.
+    pub fn selected(&self, kind: Option<PoolKind>, rows: &mut Vec<usize>) {
+        rows.clear();
+        rows.extend_from_slice(self.outputs);
+        for pool in self.pools {
+            let pooled = kind.zip(self.segments.get(pool.segment));
+            rows.extend(pooled.map_or(0..0, |(kind, segment)| kind.rows(segment, pool.ends)));
+        }
+    }
 }
 
 /// How cached keys and values are stored.
@@ -50,7 +75,7 @@ pub struct ExecutorLimits {
     pub cache_type: CacheType,
     /// Most rows in one batch.
     pub max_rows: usize,
-    /// Most outputs in one batch.
+    /// Most rows that one batch may [select](Batch::selected): for logits and for pooling together.
     pub max_outputs: usize,
     /// Cache pages per cache group, in the order of [`Plan::cache_groups`](crate::Plan::cache_groups).
     pub n_pages: Vec<usize>,
@@ -91,8 +116,10 @@ pub trait Backend {
 
 /// Runs batches through one loaded plan and owns its cache pages.
 pub trait Executor: Send {
-    /// Runs one batch. `logits` is `(outputs, n_vocab)` and is written in the order of [`Batch::outputs`].
-    fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32]) -> Result<(), BackendError>;
+    /// Runs one batch. `logits` is `(outputs, n_vocab)` and is written in the order of [`Batch::outputs`]. `pooled` is
+    /// `(pools, width)` in the order of [`Batch::pools`]; it holds the state that each sequence's segment before left
+    /// there (anything, for a first segment) and is overwritten with the new one.
+    fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32], pooled: &mut [f32]) -> Result<(), BackendError>;
 
     /// Copies the first `n_tokens` entries of a page, in every layer of group `group`, onto another page: the
     /// copy-on-write step when a sequence continues from the middle of a shared page.

@@ -12,12 +12,12 @@ pub mod quant;
 pub mod reference;
 
 pub use backend::{
-    Backend, BackendError, Batch, CacheType, Executor, ExecutorLimits, NO_PAGE, PAGE_TOKENS, Segment,
+    Backend, BackendError, Batch, CacheType, Executor, ExecutorLimits, NO_PAGE, PAGE_TOKENS, Pooling, Segment,
 };
 pub use bytes::Bytes;
 pub use dtype::DType;
 pub use plan::{
     Activation, AttendSpec, Buffer, BufferId, CacheGroup, CacheId, CacheLayer, HeadNorm, LinearPart,
-    LogitsSpec, NormKind, Op, Plan, PlanBuilder, PlanError, Rope, RopeId, RopeStyle, Rows, Slots, Weight,
-    WeightId, assign_slots, fuse,
+    LogitsSpec, NormKind, Op, Plan, PlanBuilder, PlanError, PoolKind, PoolOutput, Rope, RopeId, RopeStyle,
+    Rows, Slots, Weight, WeightId, assign_slots, fuse,
 };

@@ -5,7 +5,7 @@ use whit_base::quant::encode_row;
 use whit_base::reference::ReferenceBackend;
 use whit_base::{
     Activation, AttendSpec, Backend, Batch, Bytes, CacheLayer, CacheType, DType, Executor, ExecutorLimits,
-    LogitsSpec, NormKind, Plan, PlanBuilder, Rope, RopeStyle, Segment, Weight, WeightId,
+    LogitsSpec, NormKind, Plan, PlanBuilder, PoolKind, Pooling, Rope, RopeStyle, Segment, Weight, WeightId,
 };
 use whit_cpu::{CpuBackend, CpuConfig, Level};
 
@@ -45,6 +45,11 @@ const VOCAB: usize = 70;
 
 /// Three layers: full with QK norm, windowed with a soft cap, and one without rotation and with biases.
 fn plan(dtype: DType, head_dim: usize) -> Plan {
+    pooling_plan(dtype, head_dim, None)
+}
+
+/// The same, with a vector for a sequence that wants one.
+fn pooling_plan(dtype: DType, head_dim: usize, pool: Option<(PoolKind, bool)>) -> Plan {
     let mut random = Random(7);
     let r = &mut random;
     let mut p = PlanBuilder::new();
@@ -98,6 +103,9 @@ fn plan(dtype: DType, head_dim: usize) -> Plan {
     let x = p.select("select", x);
     let norm = weight(&mut p, r, DType::F32, 1, width);
     let x = p.rms_norm("output_norm", x, norm, 1e-5).unwrap();
+    if let Some((kind, normalize)) = pool {
+        p.pool(x, kind, normalize);
+    }
     p.logits(x, LogitsSpec { softcap: Some(30.0), ..LogitsSpec::new(table) }).unwrap()
 }
 
@@ -134,7 +142,11 @@ fn drive(executor: &mut dyn Executor, steps: &[&[(usize, usize)]]) -> Vec<Vec<f3
         }
         let mut logits = vec![0f32; outputs.len() * VOCAB];
         executor
-            .run(&Batch { tokens: &tokens, segments: &segments, outputs: &outputs }, &mut logits)
+            .run(
+                &Batch { tokens: &tokens, segments: &segments, outputs: &outputs, pools: &[] },
+                &mut logits,
+                &mut [],
+            )
             .unwrap();
         all.extend(logits.chunks(VOCAB).map(<[f32]>::to_vec));
     }
@@ -210,16 +222,133 @@ fn a_batch_that_breaks_a_rule_is_refused() {
                  rows,
                  pages: [&[u32]; 2],
                  outputs: &[usize],
+                 pools: &[Pooling],
                  says: &str| {
         let segments = [Segment { rows, first_position: 0, pages: pages.to_vec() }];
         let mut logits = vec![0f32; outputs.len() * VOCAB];
-        let error = executor.run(&Batch { tokens, segments: &segments, outputs }, &mut logits).unwrap_err();
+        let batch = Batch { tokens, segments: &segments, outputs, pools };
+        let error = executor.run(&batch, &mut logits, &mut []).unwrap_err();
         assert!(error.to_string().contains(says), "{error} does not say `{says}`");
     };
     let e = &mut *executor;
-    check(e, &[1; 5], 0..5, full, &[0], "5 rows");
-    check(e, &[1000], 0..1, full, &[0], "token 1000");
-    check(e, &[1, 2], 0..1, full, &[0], "segments cover 1 of 2");
-    check(e, &[1, 2], 0..2, full, &[2], "outputs");
-    check(e, &[1, 2], 0..2, short, &[1], "lack cache pages");
+    check(e, &[1; 5], 0..5, full, &[0], &[], "5 rows");
+    check(e, &[1000], 0..1, full, &[0], &[], "token 1000");
+    check(e, &[1, 2], 0..1, full, &[0], &[], "segments cover 1 of 2");
+    check(e, &[1, 2], 0..2, full, &[2], &[], "outputs");
+    check(e, &[1, 2], 0..2, short, &[1], &[], "lack cache pages");
+    let ends = true;
+    check(e, &[1, 2], 0..2, full, &[1], &[Pooling { segment: 0, ends }], "1 vectors of 0");
+    let plan = pooling_plan(DType::Q4_0, 64, Some((PoolKind::Mean, true)));
+    let e = &mut *backend.load(plan, limits(4)).unwrap();
+    check(e, &[1, 2], 0..2, full, &[1], &[Pooling { segment: 0, ends }], "0 values for 1 vectors");
+    let mut few = limits(4);
+    few.max_outputs = 2;
+    let plan = pooling_plan(DType::Q4_0, 64, Some((PoolKind::Mean, true)));
+    let e = &mut *backend.load(plan, few).unwrap();
+    check(e, &[1, 2], 0..2, full, &[1], &[Pooling { segment: 0, ends }], "3 outputs; 2 are possible");
+}
+
+/// What a plan with a pool gives: the logits of a sequence that generates, and the vectors of two that are read beside
+/// it, the first in pieces.
+fn drive_pools(executor: &mut dyn Executor, width: usize) -> Vec<Vec<f32>> {
+    let steps: &[&[(usize, usize)]] =
+        &[&[(0, 9), (1, 20)], &[(0, 1), (1, 1)], &[(1, 22), (0, 1)], &[(0, 1), (1, 7)]];
+    let tables = [tables(0), tables(1)];
+    let mut length = [0usize; 2];
+    let mut state = vec![3.0; width];
+    let mut all = Vec::new();
+    for (at, step) in steps.iter().enumerate() {
+        let (mut tokens, mut segments, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
+        let mut pools = Vec::new();
+        for &(sequence, n) in *step {
+            let start = tokens.len();
+            tokens.extend((0..n).map(|i| token(sequence, length[sequence] + i)));
+            if sequence == 0 {
+                outputs.push(start + n - 1);
+            } else {
+                pools.push(Pooling { segment: segments.len(), ends: at == steps.len() - 1 });
+            }
+            segments.push(Segment {
+                rows: start..start + n,
+                first_position: length[sequence],
+                pages: tables[sequence].iter().map(|table| &table[..]).collect(),
+            });
+            length[sequence] += n;
+        }
+        let mut logits = vec![0f32; outputs.len() * VOCAB];
+        let batch = Batch { tokens: &tokens, segments: &segments, outputs: &outputs, pools: &pools };
+        executor.run(&batch, &mut logits, &mut state).unwrap();
+        all.push(logits);
+    }
+    all.push(state);
+    // The same sequence again at once, and another beside it: two vectors.
+    let segments = [0, 1].map(|sequence| Segment {
+        rows: 50 * sequence..50 + 5 * sequence,
+        first_position: 0,
+        pages: tables[1 - sequence].iter().map(|table| &table[..]).collect(),
+    });
+    let tokens: Vec<u32> = (0..50).map(|i| token(1, i)).chain((0..5).map(|i| token(0, i))).collect();
+    let pools = [0, 1].map(|segment| Pooling { segment, ends: true });
+    let mut vectors = vec![f32::NAN; 2 * width];
+    let batch = Batch { tokens: &tokens, segments: &segments, outputs: &[], pools: &pools };
+    executor.run(&batch, &mut [], &mut vectors).unwrap();
+    all.extend(vectors.chunks(width).map(<[f32]>::to_vec));
+    all
+}
+
+#[test]
+fn every_level_pools_what_the_reference_pools() {
+    for kind in [PoolKind::Mean, PoolKind::First, PoolKind::Last] {
+        for normalize in [false, true] {
+            let plan = || pooling_plan(DType::F32, 64, Some((kind, normalize)));
+            let limits = ExecutorLimits { max_outputs: 64, ..limits(64) };
+            let width = plan().pool().unwrap().width;
+            let reference = ReferenceBackend { quantize_activations: true };
+            let expected = drive_pools(&mut *reference.load(plan(), limits.clone()).unwrap(), width);
+            for (in_pieces, at_once) in expected[4].iter().zip(&expected[5]) {
+                assert!((in_pieces - at_once).abs() < 1e-5, "{kind:?}: pieces do not matter");
+            }
+            for backend in backends() {
+                let got = drive_pools(&mut *backend.load(plan(), limits.clone()).unwrap(), width);
+                for (at, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                    for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
+                        let case = format!("{kind:?} {normalize} {}", backend.describe());
+                        assert!((got - expected).abs() < 2e-3, "{case}: {at}, {i}: {got}, not {expected}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A plan without attention and without logits, as of an encoder.
+#[test]
+fn a_plan_may_give_vectors_alone() {
+    let build = || {
+        let mut random = Random(3);
+        let mut p = PlanBuilder::new();
+        let table = weight(&mut p, &mut random, DType::F32, VOCAB, 32);
+        let x = p.embed("embed", table, 1.0);
+        let x = p.select("select", x);
+        p.pool(x, PoolKind::Mean, false);
+        p.finish(table)
+    };
+    let limits = ExecutorLimits { cache_type: CacheType::F32, max_rows: 4, max_outputs: 4, n_pages: vec![] };
+    let segments = [Segment { rows: 0..2, first_position: 0, pages: vec![] }];
+    let batch = Batch {
+        tokens: &[3, 69],
+        segments: &segments,
+        outputs: &[],
+        pools: &[Pooling { segment: 0, ends: true }],
+    };
+    let run = |mut executor: Box<dyn Executor>| {
+        let mut vector = vec![0.0; 32];
+        executor.run(&batch, &mut [], &mut vector).unwrap();
+        let refused = executor.run(&Batch { outputs: &[1], ..batch.clone() }, &mut [0.0; VOCAB], &mut vector);
+        (vector, refused)
+    };
+    let (expected, _) = run(ReferenceBackend::default().load(build(), limits.clone()).unwrap());
+    let (got, refused) = run(CpuBackend::new(CpuConfig::default()).unwrap().load(build(), limits).unwrap());
+    assert!(got.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6 && *a != 0.0));
+    assert!(refused.unwrap_err().to_string().contains("has none"));
 }

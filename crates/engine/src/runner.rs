@@ -75,8 +75,8 @@ impl Runner {
         }
         // Every value is overwritten, so nothing is cleared.
         self.logits.resize(self.outputs.len() * self.n_vocab, 0.0);
-        let batch = Batch { tokens: &self.tokens, segments: &segments, outputs: &self.outputs };
-        self.executor.run(&batch, &mut self.logits)
+        let batch = Batch { tokens: &self.tokens, segments: &segments, outputs: &self.outputs, pools: &[] };
+        self.executor.run(&batch, &mut self.logits, &mut [])
     }
 
     /// The logits of the `index`th output of the last run.

@@ -4,7 +4,7 @@
 mod common;
 
 use common::Parts;
-use whit_base::{DType, Op, Plan};
+use whit_base::{DType, Op, Plan, PoolKind, PoolOutput};
 
 fn plan(parts: Parts, n_ctx: usize) -> Plan {
     whit_models::build(&parts.gguf(), n_ctx).unwrap().plan
@@ -99,13 +99,39 @@ fn attention_scale() {
 
 #[test]
 fn plans_end_with_the_wanted_rows() {
-    // `fuse` counts on it: selection before the last norm, logits last.
+    // `fuse` counts on it: selection before the last norm, then what becomes of it.
     for golden in common::GOLDEN {
         let plan = plan(Parts::of(golden), 64);
         let n = plan.ops.len();
         assert!(matches!(plan.ops[n - 1], Op::Logits { .. }));
-        assert!(matches!(plan.ops[n - 2], Op::Norm { .. }));
-        assert!(matches!(plan.ops[n - 3], Op::Select { .. }));
+        assert!(matches!(plan.ops[n - 2], Op::Pool { .. }));
+        assert!(matches!(plan.ops[n - 3], Op::Norm { .. }));
+        assert!(matches!(plan.ops[n - 4], Op::Select { .. }));
+    }
+}
+
+#[test]
+fn pooling() {
+    let key = "gemma3.pooling_type";
+    for (kind, expected) in [
+        (None, Ok(PoolKind::Last)),
+        (Some(0u32), Ok(PoolKind::Last)),
+        (Some(1), Ok(PoolKind::Mean)),
+        (Some(2), Ok(PoolKind::First)),
+        (Some(3), Ok(PoolKind::Last)),
+        (Some(4), Err("ranks texts")),
+        (Some(5), Err("from 0 to 4")),
+    ] {
+        let mut parts = Parts::of("gemma3-global-linear");
+        if let Some(kind) = kind {
+            parts.writer.set(key, kind);
+        }
+        let built = whit_models::build(&parts.gguf(), 64);
+        match (built, expected) {
+            (Ok(model), Ok(kind)) => assert_eq!(model.plan.pool(), Some(PoolOutput { kind, width: 32 })),
+            (Err(error), Err(says)) => assert!(error.to_string().contains(says), "{error}"),
+            (built, _) => panic!("{kind:?}: {:?}", built.map(|model| model.plan.pool())),
+        }
     }
 }
 

@@ -473,12 +473,12 @@ impl Backend for Failing {
 }
 
 impl Executor for FailingExecutor {
-    fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32]) -> Result<(), BackendError> {
+    fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32], pooled: &mut [f32]) -> Result<(), BackendError> {
         match self.left {
             0 => Err(BackendError::InvalidBatch("on purpose".into())),
             _ => {
                 self.left -= 1;
-                self.inner.run(batch, logits)
+                self.inner.run(batch, logits, pooled)
             }
         }
     }

@@ -319,7 +319,7 @@ impl Backend for Gated {
 }
 
 impl Executor for GatedExecutor {
-    fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32]) -> Result<(), BackendError> {
+    fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32], pooled: &mut [f32]) -> Result<(), BackendError> {
         self.gate.waiting.fetch_add(1, Ordering::SeqCst);
         let mut state = self.gate.state.lock().unwrap();
         while !state.1 && state.0 == 0 {
@@ -332,7 +332,7 @@ impl Executor for GatedExecutor {
         if self.gate.fails.load(Ordering::SeqCst) {
             return Err(BackendError::InvalidBatch("failure on purpose".into()));
         }
-        self.inner.run(batch, logits)
+        self.inner.run(batch, logits, pooled)
     }
 
     fn copy_page(&mut self, group: usize, from: u32, to: u32, n_tokens: usize) {

@@ -3,6 +3,7 @@
 use whit_base::{Activation, BufferId, LogitsSpec, NormKind, Plan, PlanBuilder, WeightId};
 
 use crate::ModelError;
+use crate::config::Config;
 use crate::tensors::Tensors;
 
 /// One layer under construction.
@@ -118,6 +119,7 @@ impl Block<'_, '_> {
 /// The end of a plan: the wanted rows, their layer norm, and the projection onto the vocabulary with its bias where the
 /// file has one.
 pub(crate) fn layer_normed_logits(
+    config: &Config<'_>,
     mut plan: PlanBuilder,
     tensors: &mut Tensors<'_>,
     x: BufferId,
@@ -128,6 +130,7 @@ pub(crate) fn layer_normed_logits(
     let weight = tensors.vector(&mut plan, "output_norm.weight")?;
     let bias = tensors.opt_vector(&mut plan, "output_norm.bias")?;
     let x = plan.norm("output_norm", x, NormKind::Layer { eps }, Some(weight), bias, None)?;
+    plan.pool(x, config.pooling()?, true);
     let output = tensors.output(&mut plan, embeddings)?;
     let bias = tensors.opt_vector(&mut plan, "output.bias")?;
     Ok(plan.logits(x, LogitsSpec { bias, ..LogitsSpec::new(output) })?)

@@ -2,6 +2,7 @@
 //!
 //! Key names follow the GGUF specification (ggml, `docs/gguf.md`): most begin with the architecture's name.
 
+use whit_base::PoolKind;
 use whit_files::{Gguf, Metadata, Value};
 
 use crate::{ARCHITECTURES, ModelError, tensors};
@@ -130,6 +131,19 @@ impl<'a> Config<'a> {
     fn eps(&self, name: &str) -> Result<f32, ModelError> {
         let eps = self.opt_float(name)?.ok_or_else(|| self.metadata().missing(&self.key(name)))?;
         if eps < 0.0 { Err(self.bad(name, eps, "0 or more")) } else { Ok(eps) }
+    }
+
+    /// Which hidden states become the vector of a text, in models that generate: the last, unless the file says otherwise.
+    /// (The numbers are llama.cpp's `llama_pooling_type`. It pools nothing where a file says nothing; what callers of such
+    /// models took was the last state, for it alone has seen the whole text.)
+    pub(crate) fn pooling(&self) -> Result<PoolKind, ModelError> {
+        match self.opt_usize("pooling_type")? {
+            None | Some(0 | 3) => Ok(PoolKind::Last),
+            Some(1) => Ok(PoolKind::Mean),
+            Some(2) => Ok(PoolKind::First),
+            Some(4) => Err(self.unsupported("a head that ranks texts")),
+            Some(other) => Err(self.bad("pooling_type", other, "from 0 to 4")),
+        }
     }
 
     pub(crate) fn n_embd(&self) -> Result<usize, ModelError> {

@@ -86,6 +86,7 @@ impl Decoder {
         let x = plan.select("selected", x);
         let weight = tensors.vector(&mut plan, "output_norm.weight")?;
         let x = plan.rms_norm("output_norm", x, weight, eps)?;
+        plan.pool(x, config.pooling()?, true);
         let output = tensors.output(&mut plan, embeddings)?;
         let softcap = config.softcap("final_logit_softcapping")?;
         Ok(plan.logits(x, LogitsSpec { scale: self.logit_scale, softcap, ..LogitsSpec::new(output) })?)

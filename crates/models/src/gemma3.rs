@@ -97,6 +97,7 @@ fn decoder(
     let x = plan.select("selected", x);
     let weight = tensors.vector(&mut plan, "output_norm.weight")?;
     let x = plan.rms_norm("output_norm", x, weight, eps)?;
+    plan.pool(x, config.pooling()?, true);
     let output = tensors.output(&mut plan, embeddings)?;
     let softcap = config.softcap("final_logit_softcapping")?;
     Ok(plan.logits(x, LogitsSpec { softcap, ..LogitsSpec::new(output) })?)

@@ -43,6 +43,8 @@ pub struct ModelInfo {
     pub sliding_window: Option<usize>,
     /// Whether the file brings a chat template.
     pub has_chat_template: bool,
+    /// Whether the model was made for embeddings: the file says how states are pooled.
+    pub is_embedder: bool,
 }
 
 /// The part of a model that is stored in one format.
@@ -102,6 +104,7 @@ impl ModelInfo {
             n_vocab: table.n_rows(),
             sliding_window: config.opt_usize("attention.sliding_window")?.filter(|&window| window > 0),
             has_chat_template: metadata.get("tokenizer.chat_template").is_some(),
+            is_embedder: config.opt_usize("pooling_type")?.is_some_and(|kind| kind > 0),
         })
     }
 

@@ -47,6 +47,7 @@ pub(crate) fn build(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Pl
     let x = plan.select("selected", x);
     let weight = tensors.vector(&mut plan, "output_norm.weight")?;
     let x = plan.rms_norm("output_norm", x, weight, eps)?;
+    plan.pool(x, config.pooling()?, true);
     let output = tensors.output(&mut plan, embeddings)?;
     Ok(plan.logits(x, LogitsSpec::new(output))?)
 }

@@ -44,5 +44,5 @@ pub(crate) fn build(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Pl
         let h = block.gated(h, Activation::Silu)?;
         x = block.plan.add(&block.name("ffn_residual"), x, h)?;
     }
-    block::layer_normed_logits(plan, tensors, x, embeddings, eps)
+    block::layer_normed_logits(config, plan, tensors, x, embeddings, eps)
 }

@@ -1,8 +1,8 @@
 //! Building a Plan: what a model file calls. Shapes are checked here, once, so that executors can rely on them.
 
 use super::{
-    Activation, Buffer, BufferId, CacheId, CacheLayer, LinearPart, NormKind, Op, Plan, Rope, RopeId, Rows,
-    Weight, WeightId,
+    Activation, Buffer, BufferId, CacheId, CacheLayer, LinearPart, NormKind, Op, Plan, PoolKind, Rope,
+    RopeId, Rows, Weight, WeightId,
 };
 
 /// A shape that does not fit, found while a plan is built.
@@ -304,6 +304,17 @@ impl PlanBuilder {
         out
     }
 
+    /// A vector for each pooled sequence, of the selected rows.
+    pub fn pool(&mut self, x: BufferId, kind: PoolKind, normalize: bool) {
+        self.ops.push(Op::Pool { x, kind, normalize });
+    }
+
+    /// Ends a plan that has no vocabulary projection; token ids are rows of `table`.
+    pub fn finish(self, table: WeightId) -> Plan {
+        let n_vocab = self.get(table).n_rows;
+        self.end(n_vocab)
+    }
+
     /// Ends the plan with the vocabulary projection of the selected rows.
     pub fn logits(mut self, x: BufferId, spec: LogitsSpec) -> Result<Plan> {
         let LogitsSpec { weight, bias, scale, softcap } = spec;
@@ -313,13 +324,17 @@ impl PlanBuilder {
             self.check_weight(bias, "logits' bias", Some(1), n_vocab)?;
         }
         self.ops.push(Op::Logits { x, weight, bias, scale, softcap });
-        Ok(Plan {
+        Ok(self.end(n_vocab))
+    }
+
+    fn end(self, n_vocab: usize) -> Plan {
+        Plan {
             ops: self.ops,
             buffers: self.buffers,
             weights: self.weights,
             caches: self.caches,
             ropes: self.ropes,
             n_vocab,
-        })
+        }
     }
 }

@@ -16,7 +16,7 @@ mod slots;
 
 pub use builder::{AttendSpec, LogitsSpec, PlanBuilder, PlanError};
 pub use fuse::fuse;
-pub use op::{Activation, HeadNorm, LinearPart, NormKind, Op, RopeStyle};
+pub use op::{Activation, HeadNorm, LinearPart, NormKind, Op, PoolKind, RopeStyle};
 pub use slots::{Slots, assign_slots};
 
 use crate::{Bytes, DType};
@@ -42,7 +42,7 @@ pub struct RopeId(pub u32);
 pub enum Rows {
     /// One row per token of the batch.
     All,
-    /// One row per requested output, in the order of [`Batch::outputs`](crate::Batch::outputs).
+    /// One row per row that is wanted at the end, in the order of [`Batch::selected`](crate::Batch::selected).
     Outputs,
 }
 
@@ -118,8 +118,17 @@ pub struct Plan {
     pub caches: Vec<CacheLayer>,
     /// Rotary tables.
     pub ropes: Vec<Rope>,
-    /// Rows of the final projection: the vocabulary size.
+    /// The vocabulary size: token ids are below it, and the final projection, if there is one, has as many rows.
     pub n_vocab: usize,
+}
+
+/// What a plan's [`Op::Pool`] makes of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolOutput {
+    /// Which hidden states.
+    pub kind: PoolKind,
+    /// Values of the vector.
+    pub width: usize,
 }
 
 impl Plan {
@@ -150,6 +159,19 @@ impl Plan {
             }
         }
         (full, windowed)
+    }
+
+    /// The vector that the plan gives for a sequence, if it gives one.
+    pub fn pool(&self) -> Option<PoolOutput> {
+        self.ops.iter().find_map(|op| match op {
+            Op::Pool { x, kind, .. } => Some(PoolOutput { kind: *kind, width: self.buffer(*x).width }),
+            _ => None,
+        })
+    }
+
+    /// Whether the plan ends with a vocabulary projection.
+    pub fn has_logits(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op, Op::Logits { .. }))
     }
 
     /// The weight behind `id`.

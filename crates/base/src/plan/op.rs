@@ -1,6 +1,9 @@
 //! The operations of a Plan. Each one's meaning is its scalar version in [`crate::reference`].
 
+use std::ops::Range;
+
 use super::{BufferId, CacheId, RopeId, WeightId};
+use crate::Segment;
 
 /// How rows are normalized.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,6 +49,30 @@ pub struct HeadNorm {
     pub weight: WeightId,
     /// Added to the mean square.
     pub eps: f32,
+}
+
+/// Which hidden states of a sequence become its vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolKind {
+    /// Their mean, over all tokens. The sequence must run from its first token on.
+    Mean,
+    /// That of the first token (BERT's `[CLS]`). The sequence must run from its first token on.
+    First,
+    /// That of the last token.
+    Last,
+}
+
+impl PoolKind {
+    /// The rows of a segment that are pooled; `ends`: it is the sequence's last.
+    pub fn rows(self, segment: &Segment<'_>, ends: bool) -> Range<usize> {
+        let Range { start, end } = segment.rows;
+        match self {
+            PoolKind::Mean => start..end,
+            PoolKind::First if segment.first_position == 0 => start..end.min(start + 1),
+            PoolKind::Last if ends => start.max(end.saturating_sub(1))..end,
+            PoolKind::First | PoolKind::Last => start..start,
+        }
+    }
 }
 
 /// One output of a [`Op::Linear`].
@@ -192,16 +219,28 @@ pub enum Op {
         /// `(rows, width)`.
         out: BufferId,
     },
-    /// Keeps only the rows whose outputs are wanted: `out[i] = x[outputs[i]]`.
+    /// Keeps only the rows that are wanted for logits or for pooling: `out[i] = x[selected[i]]`, see
+    /// [`Batch::selected`](crate::Batch::selected).
     Select {
         /// `(rows, width)`.
         x: BufferId,
-        /// `(outputs, width)`.
+        /// `(selected, width)`.
         out: BufferId,
     },
-    /// The last operation: `logits = softcap(scale * x W^T + bias)`, written to the caller's memory.
+    /// One vector for each sequence that is pooled, of its hidden states (chosen by `kind`), written to the caller's
+    /// memory. Until the sequence ends, a mean is a sum; at the end it is divided and, if asked for, brought to length 1.
+    Pool {
+        /// `(selected, width)`.
+        x: BufferId,
+        /// Which states.
+        kind: PoolKind,
+        /// Divide the vector by its Euclidean length; a vector of zeros stays as it is.
+        normalize: bool,
+    },
+    /// The last operation of a plan with a vocabulary projection: `logits = softcap(scale * x W^T + bias)`, of the rows of
+    /// [`Batch::outputs`](crate::Batch::outputs), which are the first of the selected; written to the caller's memory.
     Logits {
-        /// `(outputs, width)`.
+        /// `(selected, width)`.
         x: BufferId,
         /// `(n_vocab, width)`.
         weight: WeightId,
@@ -225,6 +264,7 @@ impl Op {
             | Op::Act { x, .. }
             | Op::Scale { x, .. }
             | Op::Select { x, .. }
+            | Op::Pool { x, .. }
             | Op::Logits { x, .. } => vec![*x],
             Op::Linear { x, residual, .. } => std::iter::once(*x).chain(*residual).collect(),
             Op::Attend { q, k, v, .. } => vec![*q, *k, *v],
@@ -236,7 +276,7 @@ impl Op {
     /// The buffers that the operation writes.
     pub fn writes(&self) -> Vec<BufferId> {
         match self {
-            Op::Logits { .. } => vec![],
+            Op::Logits { .. } | Op::Pool { .. } => vec![],
             Op::Linear { parts, .. } => parts.iter().map(|part| part.out).collect(),
             Op::Embed { out, .. }
             | Op::EmbedPosition { out, .. }
@@ -260,6 +300,7 @@ impl Op {
                 | Op::EmbedPosition { .. }
                 | Op::Attend { .. }
                 | Op::Select { .. }
+                | Op::Pool { .. }
                 | Op::Logits { .. }
                 | Op::Rope { .. }
         )
@@ -275,6 +316,7 @@ impl Op {
             | Op::Act { x, .. }
             | Op::Scale { x, .. }
             | Op::Select { x, .. }
+            | Op::Pool { x, .. }
             | Op::Logits { x, .. } => *x = f(*x),
             Op::Linear { x, residual, .. } => {
                 *x = f(*x);

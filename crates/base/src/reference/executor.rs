@@ -107,8 +107,10 @@ impl ReferenceExecutor {
 }
 
 impl Executor for ReferenceExecutor {
-    fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32]) -> Result<(), BackendError> {
-        if batch.tokens.len() > self.limits.max_rows || batch.outputs.len() > self.limits.max_outputs {
+    fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32], pooled: &mut [f32]) -> Result<(), BackendError> {
+        let mut selected = Vec::new();
+        batch.selected(self.plan.pool().map(|pool| pool.kind), &mut selected);
+        if batch.tokens.len() > self.limits.max_rows || selected.len() > self.limits.max_outputs {
             return Err(BackendError::InvalidBatch(
                 "more rows or outputs than the executor was loaded for".to_owned(),
             ));
@@ -243,11 +245,24 @@ impl Executor for ReferenceExecutor {
                     values.insert(*out, rows);
                 }
                 Op::Select { x, out } => {
-                    let rows = batch.outputs.iter().map(|&row| values[x][row].clone()).collect();
+                    let rows = selected.iter().map(|&row| values[x][row].clone()).collect();
                     values.insert(*out, rows);
                 }
+                Op::Pool { x, kind, normalize } => {
+                    let width = self.plan.buffer(*x).width;
+                    let mut next = batch.outputs.len();
+                    for (pool, state) in batch.pools.iter().zip(pooled.chunks_exact_mut(width)) {
+                        let segment = &batch.segments[pool.segment];
+                        let n = kind.rows(segment, pool.ends).len();
+                        let rows: Vec<&[f32]> = values[x][next..next + n].iter().map(Vec::as_slice).collect();
+                        next += n;
+                        let end = segment.first_position + segment.rows.len();
+                        let end = pool.ends.then_some(end);
+                        ops::pool(*kind, *normalize, &rows, segment.first_position, end, state);
+                    }
+                }
                 Op::Logits { x, weight, bias, scale, softcap } => {
-                    let rows = self.linear(&values[x], *weight, None);
+                    let rows = self.linear(&values[x][..batch.outputs.len()], *weight, None);
                     let bias = bias.map(|id| vector(self.plan.weight(id)));
                     for (row, out) in rows.iter().zip(logits.chunks_exact_mut(self.plan.n_vocab)) {
                         for (token, (logit, out)) in row.iter().zip(out).enumerate() {

@@ -1,7 +1,7 @@
 //! What each operation means, one plain function each. Inputs are whole rows in f32; sums run in f64 so that the truth
 //! does not depend on an order.
 
-use crate::{Activation, NormKind, Rope, RopeStyle};
+use crate::{Activation, NormKind, PoolKind, Rope, RopeStyle};
 
 /// Normalizes `x` into `out`; both are one row, or one head of it.
 pub fn norm(kind: NormKind, x: &[f32], weight: Option<&[f32]>, bias: Option<&[f32]>, out: &mut [f32]) {
@@ -100,9 +100,42 @@ fn erf(x: f64) -> f64 {
     y.copysign(x)
 }
 
+/// Takes a sequence's next states, `(n, width)`, into the vector that is made of it. `first`: the position of the first
+/// token that ran with them; 0 begins anew. `end`: the length of the sequence, if it ends with them.
+pub fn pool(
+    kind: PoolKind,
+    normalize: bool,
+    states: &[&[f32]],
+    first: usize,
+    end: Option<usize>,
+    vector: &mut [f32],
+) {
+    match kind {
+        PoolKind::Mean => {
+            for (i, value) in vector.iter_mut().enumerate() {
+                let before = if first == 0 { 0.0 } else { f64::from(*value) };
+                let sum = before + states.iter().map(|state| f64::from(state[i])).sum::<f64>();
+                *value = (sum / end.unwrap_or(1) as f64) as f32;
+            }
+        }
+        PoolKind::First | PoolKind::Last => {
+            if let Some(state) = states.last() {
+                vector.copy_from_slice(state);
+            }
+        }
+    }
+    if normalize && end.is_some() {
+        let length = vector.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
+        if length > 0.0 {
+            vector.iter_mut().for_each(|v| *v = (f64::from(*v) / length) as f32);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Segment;
 
     #[test]
     fn activations_match_published_values() {
@@ -134,5 +167,39 @@ mod tests {
         rope(&table(RopeStyle::Halves), 3, &mut head);
         let expected = [3f32.cos(), -2.0 * 1.5f32.sin(), 3f32.sin(), 2.0 * 1.5f32.cos()];
         assert!(head.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{head:?}");
+    }
+
+    #[test]
+    fn pools_in_pieces() {
+        let states: [&[f32]; 3] = [&[3.0, 0.0], &[0.0, 3.0], &[0.0, 9.0]];
+        // Worked out by hand.
+        for (kind, normalize, expected) in [
+            (PoolKind::Mean, false, [1.0, 4.0]),
+            (PoolKind::Mean, true, [1.0 / 17f32.sqrt(), 4.0 / 17f32.sqrt()]),
+            (PoolKind::First, false, [3.0, 0.0]),
+            (PoolKind::Last, false, [0.0, 9.0]),
+            (PoolKind::Last, true, [0.0, 1.0]),
+        ] {
+            for cut in 0..3 {
+                let mut vector = [7.0, 7.0];
+                let (mut first, mut next) = (0, 0);
+                for end in [cut, 3] {
+                    let range = next..end;
+                    let segment = Segment { rows: range.clone(), first_position: first, pages: vec![] };
+                    if range.is_empty() {
+                        continue;
+                    }
+                    let ends = end == 3;
+                    let rows = &states[kind.rows(&segment, ends)];
+                    pool(kind, normalize, rows, first, ends.then_some(3), &mut vector);
+                    (first, next) = (end, end);
+                }
+                let near = vector.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6);
+                assert!(near, "{kind:?} {normalize} cut at {cut}: {vector:?}");
+            }
+        }
+        let mut zeros = [0.0; 2];
+        pool(PoolKind::Mean, true, &[&[0.0, 0.0]], 0, Some(1), &mut zeros);
+        assert_eq!(zeros, [0.0, 0.0]);
     }
 }

@@ -6,6 +6,7 @@
 
 mod attend;
 mod linear;
+mod pooling;
 mod run;
 mod step;
 
@@ -13,7 +14,7 @@ use std::sync::atomic::AtomicUsize;
 
 use whit_base::{
     Backend, BackendError, Batch, CacheType, Executor, ExecutorLimits, NO_PAGE, PAGE_TOKENS, Plan,
-    assign_slots, fuse,
+    PoolOutput, assign_slots, fuse,
 };
 
 use crate::cache::{LayerCache, padded_head_dim};
@@ -95,6 +96,10 @@ pub(crate) struct CpuExecutor {
     n_vocab: usize,
     /// Positions must stay below: the shortest table of learned ones, or no limit.
     n_positions: usize,
+    has_logits: bool,
+    pool_output: Option<PoolOutput>,
+    /// The rows of the current batch that are selected.
+    pub(crate) selected: Vec<usize>,
     pub(crate) scratch: Vec<Scratch>,
     /// Queries of the current attention, normalized, rotated and scaled: `(kv_head, row, head in group, head_dim)`.
     pub(crate) queries: Memory,
@@ -230,6 +235,9 @@ impl CpuExecutor {
             windows: groups.iter().map(|group| group.window).collect(),
             n_vocab: plan.n_vocab,
             n_positions: n_positions.unwrap_or(u32::MAX as usize),
+            has_logits: plan.has_logits(),
+            pool_output: plan.pool(),
+            selected: Vec::new(),
             scratch,
             queries: Memory::of::<f32>(max_queries, "attention queries")?,
             partials: Memory::of::<f32>(n_splits * partial_stride, "attention partials")?,
@@ -259,18 +267,30 @@ impl CpuExecutor {
     }
 
     /// Checks everything about a batch that pointers will rely on.
-    fn validate(&self, batch: &Batch<'_>, logits: &[f32]) -> Result<(), BackendError> {
+    fn validate(&self, batch: &Batch<'_>, logits: &[f32], pooled: &[f32]) -> Result<(), BackendError> {
         let invalid = |what: String| Err(BackendError::InvalidBatch(what));
         let n_rows = batch.tokens.len();
         if n_rows == 0 || n_rows > self.limits.max_rows {
             return invalid(format!("{n_rows} rows; 1 to {} are possible", self.limits.max_rows));
         }
-        if batch.outputs.len() > self.limits.max_outputs {
+        if self.selected.len() > self.limits.max_outputs {
             return invalid(format!(
                 "{} outputs; {} are possible",
-                batch.outputs.len(),
+                self.selected.len(),
                 self.limits.max_outputs
             ));
+        }
+        if !batch.outputs.is_empty() && !self.has_logits {
+            return invalid("logits of a model that has none".to_owned());
+        }
+        let width = self.pool_output.map_or(0, |pool| pool.width);
+        if !batch.pools.is_empty() && width == 0 || pooled.len() != batch.pools.len() * width {
+            return invalid(format!("{} values for {} vectors of {width}", pooled.len(), batch.pools.len()));
+        }
+        if batch.pools.iter().any(|pool| pool.segment >= batch.segments.len())
+            || !batch.pools.is_sorted_by(|a, b| a.segment < b.segment)
+        {
+            return invalid("pools must be ascending segments of the batch".to_owned());
         }
         if logits.len() != batch.outputs.len() * self.n_vocab {
             return invalid(format!("{} logits for {} outputs", logits.len(), batch.outputs.len()));
@@ -317,8 +337,9 @@ impl CpuExecutor {
 }
 
 impl Executor for CpuExecutor {
-    fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32]) -> Result<(), BackendError> {
-        self.validate(batch, logits)?;
+    fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32], pooled: &mut [f32]) -> Result<(), BackendError> {
+        batch.selected(self.pool_output.map(|pool| pool.kind), &mut self.selected);
+        self.validate(batch, logits, pooled)?;
         for (group, items) in self.items.iter_mut().enumerate() {
             let layers = self.steps.iter().filter_map(|step| match step {
                 Step::Attend(attend) if self.group_of_layer[attend.cache] == group => Some(&**attend),
@@ -331,7 +352,7 @@ impl Executor for CpuExecutor {
                 "an earlier batch panicked; load the model again".to_owned(),
             ));
         };
-        run::run(self, &mut pool, batch, logits);
+        run::run(self, &mut pool, batch, logits, pooled);
         self.pool = Some(pool);
         Ok(())
     }

@@ -9,31 +9,34 @@ use super::step::{Buf, Matrix, Step, Vector};
 use crate::kernels::rows::set_rope_pair;
 use crate::pool::{Pool, Worker};
 
-/// The caller's logits, as threads share them.
+/// The caller's memory, as threads share it.
 #[derive(Clone, Copy)]
-struct Logits(*mut f32);
-
-// SAFETY: threads write disjoint columns.
-unsafe impl Send for Logits {}
-// SAFETY: as above.
-unsafe impl Sync for Logits {}
-
-impl Logits {
-    fn ptr(&self) -> *mut f32 {
-        self.0
-    }
+struct Results {
+    logits: *mut f32,
+    pooled: *mut f32,
 }
 
+// SAFETY: threads write disjoint columns of the logits, and disjoint vectors.
+unsafe impl Send for Results {}
+// SAFETY: as above.
+unsafe impl Sync for Results {}
+
 /// Runs the batch, which `validate` has checked.
-pub(super) fn run(executor: &CpuExecutor, pool: &mut Pool, batch: &Batch<'_>, logits: &mut [f32]) {
-    let logits = Logits(logits.as_mut_ptr());
+pub(super) fn run(
+    executor: &CpuExecutor,
+    pool: &mut Pool,
+    batch: &Batch<'_>,
+    logits: &mut [f32],
+    pooled: &mut [f32],
+) {
+    let results = Results { logits: logits.as_mut_ptr(), pooled: pooled.as_mut_ptr() };
     pool.run(&|worker| {
         // SAFETY: `validate` checked the batch; phases are separated by barriers.
         unsafe {
             executor.rope_tables(batch, worker);
             worker.barrier();
             for step in &executor.steps {
-                executor.step(step, batch, logits.ptr(), worker);
+                executor.step(step, batch, &results, worker);
                 worker.barrier();
             }
         }
@@ -78,8 +81,8 @@ impl CpuExecutor {
         }
     }
 
-    unsafe fn step(&self, step: &Step, batch: &Batch<'_>, logits: *mut f32, worker: &Worker<'_>) {
-        let n_rows = |buf: &Buf| self.n_rows(buf, batch.tokens.len(), batch.outputs.len());
+    unsafe fn step(&self, step: &Step, batch: &Batch<'_>, results: &Results, worker: &Worker<'_>) {
+        let n_rows = |buf: &Buf| self.n_rows(buf, batch.tokens.len(), self.selected.len());
         let kernels = self.kernels;
         // SAFETY: rows and columns are disjoint between the items of a phase; shapes were checked when the plan was
         // built and compiled.
@@ -137,10 +140,11 @@ impl CpuExecutor {
                     out.round(kernels, m, 0, out.width);
                 }),
                 Step::Select { x, out } => self.for_rows(n_rows(out), worker, |m| {
-                    std::ptr::copy_nonoverlapping(x.row(batch.outputs[m]), out.row(m), out.width);
+                    std::ptr::copy_nonoverlapping(x.row(self.selected[m]), out.row(m), out.width);
                     out.round(kernels, m, 0, out.width);
                 }),
-                Step::Logits(step) => self.logits(step, n_rows(&step.x), logits, worker),
+                Step::Pool(step) => self.pool_sequences(step, batch, results.pooled, worker),
+                Step::Logits(step) => self.logits(step, batch.outputs.len(), results.logits, worker),
             }
         }
     }

@@ -6,6 +6,7 @@ use whit_base::{
     Rows, Weight, WeightId,
 };
 
+use super::pooling::PoolStep;
 use crate::kernels::rows::rope_table_len;
 use crate::kernels::{Kernels, QuantMatrix};
 use crate::memory::Memory;
@@ -132,6 +133,7 @@ pub(crate) enum Step {
     Scale { x: Buf, factor: f32, out: Buf },
     Add { x: Buf, y: Buf, out: Buf },
     Select { x: Buf, out: Buf },
+    Pool(PoolStep),
     Logits(LogitsStep),
 }
 
@@ -323,6 +325,13 @@ pub(crate) fn compile(plan: &Plan, bufs: &[Option<Buf>], kernels: &Kernels) -> R
             Op::Scale { x, factor, out } => Step::Scale { x: buf(*x)?, factor: *factor, out: buf(*out)? },
             Op::Add { x, y, out } => Step::Add { x: buf(*x)?, y: buf(*y)?, out: buf(*out)? },
             Op::Select { x, out } => Step::Select { x: buf(*x)?, out: buf(*out)? },
+            Op::Pool { x, kind, normalize } => {
+                let x = buf(*x)?;
+                if x.rows != Rows::Outputs {
+                    return Err("pooling of rows that were not selected".to_owned());
+                }
+                Step::Pool(PoolStep { x, kind: *kind, normalize: *normalize })
+            }
             Op::Logits { x, weight, bias, scale, softcap } => Step::Logits(LogitsStep {
                 x: buf(*x)?,
                 weight: matrix(*weight)?,
