@@ -28,7 +28,7 @@ fn main() -> Result<(), EngineError> {
                 print!("{text}");
                 let _ = std::io::stdout().flush();
             }
-            Event::Shifted { .. } => {}
+            Event::Shifted { .. } | Event::Prompt(_) | Event::Embedding(_) => {}
             Event::Done(done) => {
                 let (prompt, generated) = (
                     done.timings.prompt_tokens_per_second(&done.usage),

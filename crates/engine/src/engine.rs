@@ -17,8 +17,8 @@ use crate::cache::KvCache;
 use crate::intake::Intake;
 use crate::memory::Sizing;
 use crate::pace::Pace;
-use crate::runner::{Piece, Runner};
-use crate::sequence::{Live, Sequence};
+use crate::runner::{Piece, Runner, RunnerSizes};
+use crate::sequence::{Given, Live, Sequence};
 use crate::{
     BackendChoice, EngineError, EngineOptions, EngineStats, Event, FinishReason, MemoryEstimate, Model,
     Request, RequestId,
@@ -92,11 +92,16 @@ impl Engine {
             let loaded =
                 whit_models::build(model.gguf(), longest_ctx).map_err(EngineError::from).and_then(|built| {
                     let sizing = Sizing::new(&built.plan, longest_ctx, options);
-                    let n_vocab = built.plan.n_vocab;
+                    let sizes = RunnerSizes {
+                        n_vocab: built.plan.n_vocab,
+                        n_embd: built.plan.pool().map_or(0, |pool| pool.width),
+                        max_rows: sizing.limits.max_rows,
+                        max_logits: sizing.max_logits,
+                    };
                     let windows: Vec<_> =
                         built.plan.cache_groups().iter().map(|group| group.window).collect();
                     let executor = backend.load(built.plan, sizing.limits.clone())?;
-                    Ok((sizing, n_vocab, windows, executor))
+                    Ok((sizing, sizes, windows, executor))
                 });
             (loaded, tokenizer.join())
         });
@@ -104,12 +109,12 @@ impl Engine {
             Ok(result) => result?,
             Err(panic) => std::panic::resume_unwind(panic),
         }
-        let (sizing, n_vocab, windows, executor) = loaded?;
-        let Sizing { limits, memory, n_ctx, longest_ctx } = sizing;
+        let (sizing, sizes, windows, executor) = loaded?;
+        let Sizing { limits, memory, n_ctx, longest_ctx, .. } = sizing;
         let engine = Engine {
-            runner: Runner::new(executor, n_vocab, limits.max_rows, limits.max_outputs),
+            runner: Runner::new(executor, sizes),
             cache: KvCache::new(windows.into_iter().zip(limits.n_pages)),
-            intake: Intake::new(model, n_ctx, longest_ctx, n_vocab),
+            intake: Intake::new(model, (n_ctx, longest_ctx), sizes.n_vocab, sizes.n_embd),
             max_sequences: options.max_sequences,
             description: backend.describe(),
             estimate: memory,
@@ -287,9 +292,12 @@ impl Engine {
         self.runner.run(pieces.iter().map(|&(index, n)| {
             let Live { sequence, cache, .. } = &live[index];
             let from = cache.len();
-            // Logits are wanted of the last token alone.
-            let outputs = if live[index].n_pending() == n { n - 1..n } else { 0..0 };
-            Piece { tokens: &sequence.tokens[from..from + n], outputs, cache }
+            Piece {
+                tokens: &sequence.tokens[from..from + n],
+                outputs: sequence.outputs(from, n),
+                pool: sequence.pool(from + n),
+                cache,
+            }
         }))?;
         for &(index, n) in pieces {
             let Live { sequence, cache, .. } = &mut self.live[index];
@@ -298,29 +306,33 @@ impl Engine {
         Ok(())
     }
 
-    /// Chooses a token for each sequence whose last one has run.
+    /// Hands each sequence what the step gave for it: logits to choose its next token by, or its vector.
     fn advance(&mut self, pieces: &[(usize, usize)], sink: &mut dyn FnMut(RequestId, Item)) {
         let tokenizer = match self.intake.model.tokenizer() {
             Ok(tokenizer) => tokenizer,
             Err(error) => unreachable!("loading built the tokenizer: {error}"),
         };
-        let mut output = 0;
+        let (mut next_row, mut next_vector) = (0, 0);
         let mut ended = Vec::new();
-        for &(index, _) in pieces {
-            let live = &mut self.live[index];
-            if live.n_pending() > 0 {
-                continue;
-            }
-            let (logits, id) = (self.runner.logits(output), live.sequence.id);
-            output += 1;
-            self.stats.generated_tokens += 1;
-            match live.sequence.advance(logits, tokenizer) {
-                Ok((event, reason)) => {
-                    sink(id, Ok(event));
-                    if let Some(reason) = reason {
-                        sink(id, Ok(live.sequence.done(reason)));
-                        ended.push(index);
-                    }
+        for &(index, n) in pieces {
+            let Live { sequence, cache, .. } = &mut self.live[index];
+            let (first, end) = (cache.len() - n, cache.len());
+            let n_rows = sequence.outputs(first, n).len();
+            let vector = sequence.pool(end).map(|_| next_vector);
+            let given = Given { logits: next_row..next_row + n_rows, vector };
+            next_row += n_rows;
+            next_vector += usize::from(vector.is_some());
+            let id = sequence.id;
+            let (stats, runner) = (&mut self.stats, &self.runner);
+            let advanced = sequence.advance((first, end), given, runner, tokenizer, &mut |event| {
+                stats.generated_tokens += u64::from(matches!(event, Event::Token { .. }));
+                sink(id, Ok(event));
+            });
+            match advanced {
+                Ok(None) => {}
+                Ok(Some(reason)) => {
+                    sink(id, Ok(sequence.done(reason)));
+                    ended.push(index);
                 }
                 Err(error) => {
                     sink(id, Err(error));

@@ -67,6 +67,12 @@ pub enum EngineError {
         /// Tokens that the model was trained for.
         n_ctx_train: usize,
     },
+    /// The model gives no vectors.
+    #[error("this model gives no embeddings")]
+    NoEmbeddings,
+    /// A vector holds NaN or infinity.
+    #[error("the embedding holds a value that is no number: the model file may be broken")]
+    BrokenEmbedding,
     /// All memory for cached keys and values is in use.
     #[error(
         "no cache page is free for this request; let others finish first, or use a smaller context (--ctx)"

@@ -101,7 +101,7 @@ impl Engine {
         running: &mut [Running<'_>],
         sink: &mut dyn FnMut(usize, usize, &[f32]),
     ) -> Result<(), EngineError> {
-        let (mut rows, mut outputs) = (self.runner.max_rows(), self.runner.max_outputs());
+        let (mut rows, mut outputs) = (self.runner.max_rows(), self.runner.max_logits());
         let mut n_rows = Vec::with_capacity(running.len());
         for one in running.iter_mut() {
             let n = one.n_fitting(rows, outputs);
@@ -114,7 +114,7 @@ impl Engine {
         self.runner.run(pieces().map(|(one, &n)| {
             let first = one.cache.len();
             let tokens = &one.input.tokens[first..first + n];
-            Piece { tokens, outputs: one.outputs(n), cache: &one.cache }
+            Piece { tokens, outputs: one.outputs(n), pool: None, cache: &one.cache }
         }))?;
         let mut output = 0;
         for (one, &n) in pieces() {

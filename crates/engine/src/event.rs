@@ -17,6 +17,11 @@ pub enum Event {
         /// The likeliest tokens and their log-probabilities, as many as were asked for.
         top: Vec<(u32, f32)>,
     },
+    /// Tokens of the prompt, in order, with their log-probabilities: see
+    /// [`Request::prompt_logprobs`](crate::Request::prompt_logprobs). They come before the first token, in pieces.
+    Prompt(Vec<PromptToken>),
+    /// The vector of an [`EmbedRequest`](crate::EmbedRequest).
+    Embedding(Vec<f32>),
     /// The context was full: old tokens were dropped ([`Overflow::Shift`](crate::Overflow::Shift)).
     Shifted {
         /// Tokens kept at the beginning.
@@ -26,6 +31,17 @@ pub enum Event {
     },
     /// The end: nothing follows.
     Done(Done),
+}
+
+/// A token of the prompt, and what the model thought of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PromptToken {
+    /// The token.
+    pub id: u32,
+    /// Its log-probability after the tokens before it; `None` for the first, which nothing stands before.
+    pub logprob: Option<f32>,
+    /// The likeliest tokens in its place and their log-probabilities, as many as were asked for.
+    pub top: Vec<(u32, f32)>,
 }
 
 /// How a request ended.
@@ -46,7 +62,7 @@ pub enum FinishReason {
     Eos,
     /// The stop text of this index came.
     Stop(usize),
-    /// [`Request::max_tokens`](crate::Request::max_tokens) was reached.
+    /// [`Request::max_tokens`](crate::Request::max_tokens) was reached, or nothing was to be generated.
     Length,
     /// The context is full, and [`Overflow::Error`](crate::Overflow::Error) was chosen.
     ContextFull,

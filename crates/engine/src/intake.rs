@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::sequence::Sequence;
-use crate::{EngineError, Model, Overflow, PromptReport, Request, RequestId};
+use crate::answer::Answer;
+use crate::sequence::{Sequence, Task};
+use crate::{EmbedRequest, EngineError, Model, Overflow, PromptReport, Request, RequestId};
 
 /// The facts of an engine that requests are checked against. Clones give out ids of one series.
 #[derive(Clone, Debug)]
@@ -16,44 +17,84 @@ pub(crate) struct Intake {
     /// The most that a request may ask for.
     pub(crate) longest_ctx: usize,
     pub(crate) n_vocab: usize,
+    /// Width of a text's vector, 0 where the model gives none.
+    pub(crate) n_embd: usize,
     next_id: Arc<AtomicU64>,
 }
 
 impl Intake {
-    pub(crate) fn new(model: Model, n_ctx: usize, longest_ctx: usize, n_vocab: usize) -> Intake {
-        Intake { model, n_ctx, longest_ctx, n_vocab, next_id: Arc::default() }
+    pub(crate) fn new(
+        model: Model,
+        (n_ctx, longest_ctx): (usize, usize),
+        n_vocab: usize,
+        n_embd: usize,
+    ) -> Intake {
+        Intake { model, n_ctx, longest_ctx, n_vocab, n_embd, next_id: Arc::default() }
     }
 
     /// Tokenizes and checks a request.
     pub(crate) fn accept(&self, mut request: Request) -> Result<(Sequence, PromptReport), EngineError> {
         let prepared = self.model.prepare(&request.prompt)?;
-        let n_ctx = match request.ctx {
-            Some(0) => {
-                let expected = format!("from 1 to {}", self.longest_ctx);
-                return Err(EngineError::Setting { setting: "the context of the request", got: 0, expected });
-            }
-            ctx => ctx.map_or(self.n_ctx, |ctx| ctx.min(self.longest_ctx)),
-        };
+        let n_ctx = self.n_ctx_of(request.ctx)?;
+        if request.prompt_logprobs.is_some() {
+            request.overflow = Overflow::Error;
+        }
         if request.overflow == Overflow::Shift && request.n_keep.is_none() {
             let n_system = self.model.n_system_tokens(&request.prompt, &prepared)?;
             request.n_keep = Some(n_system).filter(|&n| n > 0);
         }
         let report = PromptReport { n_tokens: prepared.tokens.len(), raw: prepared.raw };
-        self.check_tokens(&prepared.tokens)?;
-        if prepared.tokens.is_empty() {
-            return Err(EngineError::EmptyPrompt);
-        }
+        self.check_prompt(&prepared.tokens)?;
         if report.n_tokens > n_ctx && request.overflow == Overflow::Error {
             return Err(self.too_long(report.n_tokens, n_ctx));
         }
-        let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let grammar = match &request.grammar {
             Some(grammar) => Some(self.model.grammar_vocabulary()?.start(grammar)?),
             None => None,
         };
         let bos = self.model.tokenizer()?.special_ids().bos;
-        let sequence = Sequence::new(id, request, prepared.tokens, n_ctx, self.n_vocab, bos, grammar)?;
-        Ok((sequence, report))
+        let cancel = request.cancel.take();
+        let answer = Answer::new(request, &prepared.tokens, self.n_vocab, bos, grammar)?;
+        let task = Task::Generate(Box::new(answer));
+        Ok((Sequence::new(self.next_id(), prepared.tokens, n_ctx, task, cancel), report))
+    }
+
+    /// Tokenizes and checks a request for a vector.
+    pub(crate) fn accept_embedding(
+        &self,
+        request: EmbedRequest,
+    ) -> Result<(Sequence, PromptReport), EngineError> {
+        if self.n_embd == 0 {
+            return Err(EngineError::NoEmbeddings);
+        }
+        let n_ctx = self.n_ctx_of(request.ctx)?;
+        let tokens = self.model.prepare_embedding(&request.input, request.truncate, n_ctx)?;
+        self.check_prompt(&tokens)?;
+        if tokens.len() > n_ctx {
+            return Err(self.too_long(tokens.len(), n_ctx));
+        }
+        let report = PromptReport { n_tokens: tokens.len(), raw: false };
+        let task = Task::Embed(vec![0.0; self.n_embd]);
+        Ok((Sequence::new(self.next_id(), tokens, n_ctx, task, request.cancel), report))
+    }
+
+    fn next_id(&self) -> RequestId {
+        RequestId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn n_ctx_of(&self, asked: Option<usize>) -> Result<usize, EngineError> {
+        match asked {
+            Some(0) => {
+                let expected = format!("from 1 to {}", self.longest_ctx);
+                Err(EngineError::Setting { setting: "the context of the request", got: 0, expected })
+            }
+            asked => Ok(asked.map_or(self.n_ctx, |n_ctx| n_ctx.min(self.longest_ctx))),
+        }
+    }
+
+    fn check_prompt(&self, tokens: &[u32]) -> Result<(), EngineError> {
+        self.check_tokens(tokens)?;
+        if tokens.is_empty() { Err(EngineError::EmptyPrompt) } else { Ok(()) }
     }
 
     pub(crate) fn too_long(&self, n_tokens: usize, n_ctx: usize) -> EngineError {

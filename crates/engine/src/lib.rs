@@ -14,14 +14,16 @@
 //!
 //! Many requests share a batch: [`Engine::submit`] puts one in line, [`Engine::step`] moves all of them on by one token.
 //! What a request has computed stays in the paged cache; a later one that begins with the same tokens continues from
-//! there, exactly. [`Engine::evaluate`] gives the logits of given tokens.
+//! there, exactly. [`Engine::evaluate`] gives the logits of given tokens, [`Engine::embed`] the vectors of texts.
 //!
 //! A [`Service`] does the stepping on a thread of its own, for requests from any thread.
 //!
 //! Plain threads, no HTTP, no async runtime.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod cache;
+mod embed;
 mod engine;
 mod error;
 mod evaluate;
@@ -39,15 +41,16 @@ mod sequence;
 mod service;
 mod stats;
 
+pub use embed::Embedding;
 pub use engine::{Engine, Item};
 pub use error::EngineError;
 pub use evaluate::Evaluation;
-pub use event::{Done, Event, FinishReason, Timings, Usage};
+pub use event::{Done, Event, FinishReason, PromptToken, Timings, Usage};
 pub use generation::{Generation, PromptReport};
 pub use memory::MemoryEstimate;
 pub use model::{Model, Prepared};
 pub use options::{BackendChoice, CacheSize, EngineOptions, PromptRows};
-pub use request::{CancelToken, Overflow, Prompt, Request, RequestId};
+pub use request::{CancelToken, EmbedRequest, Overflow, Prompt, Request, RequestId};
 pub use service::{Service, ServiceLimits, ServiceStats, Shutdown, Sink, Submitted};
 pub use stats::EngineStats;
 pub use whit_base::{BackendError, CacheType};

@@ -1,6 +1,6 @@
 //! How much memory a model needs, and the sizes that follow from it: rows and outputs per step, pages per cache group.
 
-use whit_base::{CacheType, ExecutorLimits, PAGE_TOKENS, Plan, Rows, assign_slots, fuse};
+use whit_base::{CacheType, ExecutorLimits, PAGE_TOKENS, Plan, PoolKind, Rows, assign_slots, fuse};
 
 use crate::{CacheSize, EngineOptions};
 
@@ -47,6 +47,8 @@ impl MemoryEstimate {
 /// The sizes with which an engine is set up.
 pub(crate) struct Sizing {
     pub(crate) limits: ExecutorLimits,
+    /// Most rows of logits in one step.
+    pub(crate) max_logits: usize,
     pub(crate) memory: MemoryEstimate,
     /// Tokens of context of a request that asks for no other number.
     pub(crate) n_ctx: usize,
@@ -57,7 +59,7 @@ pub(crate) struct Sizing {
 impl Sizing {
     /// `plan` in its unfused form, built for [`EngineOptions::longest_ctx`].
     pub(crate) fn new(plan: &Plan, longest_ctx: usize, options: &EngineOptions) -> Sizing {
-        let (mut row_bytes, mut output_bytes) = (0, 4 * plan.n_vocab);
+        let (mut row_bytes, mut output_bytes) = (0, 0);
         for (width, rows) in assign_slots(&fuse(plan.clone())).slots {
             match rows {
                 Rows::All => row_bytes += 4 * width,
@@ -69,10 +71,13 @@ impl Sizing {
             .max_rows
             .unwrap_or_else(|| (ACTIVATION_BYTES / row_bytes.max(1)).clamp(MIN_ROWS, MAX_ROWS))
             .max(n);
-        let max_outputs =
-            (LOGIT_BYTES / (4 * plan.n_vocab).max(1)).clamp(1, MAX_OUTPUTS).max(n).min(max_rows);
+        let max_logits = (LOGIT_BYTES / (4 * plan.n_vocab).max(1)).clamp(1, MAX_OUTPUTS).max(n).min(max_rows);
+        // Into a mean goes every row.
+        let pools_all = plan.pool().is_some_and(|pool| pool.kind == PoolKind::Mean);
+        let max_outputs = if pools_all { max_rows } else { max_logits };
         // Sampling asks for one row of logits per sequence.
-        let buffers = max_rows * row_bytes + n * output_bytes;
+        let n_outputs = if pools_all { max_rows } else { n };
+        let buffers = max_rows * row_bytes + n_outputs * output_bytes + n * 4 * plan.n_vocab;
         let weights: usize = plan.weights.iter().map(|weight| weight.data.len()).sum();
 
         let value_bytes = match options.cache_type {
@@ -118,6 +123,7 @@ impl Sizing {
         }
         Sizing {
             limits: ExecutorLimits { cache_type: options.cache_type, max_rows, max_outputs, n_pages },
+            max_logits,
             memory: MemoryEstimate { weights, kv_cache, buffers },
             n_ctx: options.ctx.map_or(longest_ctx, |ctx| ctx.min(longest_ctx)),
             longest_ctx,

@@ -169,6 +169,37 @@ impl Model {
         }
     }
 
+    /// Turns what is to be embedded into tokens: at most `most` of them where `truncate` allows to leave out the end of a
+    /// text (not the token that closes it).
+    pub(crate) fn prepare_embedding(
+        &self,
+        input: &Prompt,
+        truncate: bool,
+        most: usize,
+    ) -> Result<Vec<u32>, EngineError> {
+        let Prompt::Text(text) = input else {
+            let mut tokens = self.prepare(input)?.tokens;
+            if truncate {
+                tokens.truncate(most);
+            }
+            return Ok(tokens);
+        };
+        let tokenizer = self.tokenizer()?;
+        let mut tokens = tokenizer.encode(text, EncodeOptions::TEXT)?;
+        if tokens.is_empty() {
+            return self.encode_beginning(text);
+        }
+        if truncate && tokens.len() > most {
+            let plain = tokenizer.encode(text, EncodeOptions::PIECE)?;
+            // What closes the text: whatever follows its last own token.
+            let closes = tokens.last() != plain.last();
+            let closing = tokens.last().copied().filter(|_| closes && most > 1);
+            tokens.truncate(most - usize::from(closing.is_some()));
+            tokens.extend(closing);
+        }
+        Ok(tokens)
+    }
+
     /// How many tokens at the beginning of a prepared conversation belong to its system message.
     pub(crate) fn n_system_tokens(&self, prompt: &Prompt, prepared: &Prepared) -> Result<usize, EngineError> {
         let Prompt::Chat(messages) = prompt else { return Ok(0) };

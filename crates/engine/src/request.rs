@@ -40,7 +40,7 @@ pub struct Request {
     pub prompt: Prompt,
     /// How to choose tokens.
     pub sampling: SamplerConfig,
-    /// Most tokens to generate. `None`: until the model ends or the context is full.
+    /// Most tokens to generate. `None`: until the model ends or the context is full. 0: the prompt is read, and that is all.
     pub max_tokens: Option<usize>,
     /// Tokens of context for this request. More than the engine's [longest](crate::Engine::longest_ctx) count as that.
     /// `None`: the engine's [usual](crate::Engine::n_ctx).
@@ -55,6 +55,10 @@ pub struct Request {
     /// Tokens at the beginning that [`Overflow::Shift`] keeps, at most half the context. `None`: the system message of a
     /// conversation, or else the token that begins a text, if there is one.
     pub n_keep: Option<usize>,
+    /// Tell the log-probability of each token of the prompt, and this many of the likeliest in its place
+    /// ([`Event::Prompt`](crate::Event::Prompt)). The prompt is then read whole, without what is cached of it, and must fit
+    /// into the context whatever `overflow` says.
+    pub prompt_logprobs: Option<usize>,
     /// Go on past the tokens with which the model ends its answer: for measuring.
     pub ignore_eos: bool,
     /// Ends the request from elsewhere.
@@ -73,9 +77,31 @@ impl Request {
             grammar: None,
             overflow: Overflow::default(),
             n_keep: None,
+            prompt_logprobs: None,
             ignore_eos: false,
             cancel: None,
         }
+    }
+}
+
+/// A request for the vector of a text: its hidden states, pooled as the model file says (the last one, where it says
+/// nothing) and brought to length 1. The text is read whole, without what is cached of its beginning.
+#[derive(Clone, Debug)]
+pub struct EmbedRequest {
+    /// What to read. A text gets the tokens that open and close it, as the model wants them.
+    pub input: Prompt,
+    /// Tokens of context for this request. More than the engine's count as the engine's. `None`: the engine's.
+    pub ctx: Option<usize>,
+    /// Leave out the end of what does not fit into the context, rather than refuse it.
+    pub truncate: bool,
+    /// Ends the request from elsewhere.
+    pub cancel: Option<CancelToken>,
+}
+
+impl EmbedRequest {
+    /// A request with default settings: what does not fit is refused.
+    pub fn new(input: Prompt) -> EmbedRequest {
+        EmbedRequest { input, ctx: None, truncate: false, cancel: None }
     }
 }
 

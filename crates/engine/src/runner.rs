@@ -2,19 +2,30 @@
 
 use std::ops::Range;
 
-use whit_base::{BackendError, Batch, Executor, Segment};
+use whit_base::{BackendError, Batch, Executor, Pooling, Segment};
 
 use crate::cache::{PageCopy, SequenceCache};
 
 /// The executor and the memory that its batches are put together in.
 pub(crate) struct Runner {
     executor: Box<dyn Executor>,
-    n_vocab: usize,
-    max_rows: usize,
-    max_outputs: usize,
+    sizes: RunnerSizes,
     tokens: Vec<u32>,
     outputs: Vec<usize>,
+    pools: Vec<Pooling>,
     logits: Vec<f32>,
+    vectors: Vec<f32>,
+}
+
+/// What a [`Runner`] must know of its executor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunnerSizes {
+    pub(crate) n_vocab: usize,
+    /// Width of a pooled vector.
+    pub(crate) n_embd: usize,
+    pub(crate) max_rows: usize,
+    /// Most rows of logits in one step.
+    pub(crate) max_logits: usize,
 }
 
 /// A run of tokens of one sequence.
@@ -23,47 +34,60 @@ pub(crate) struct Piece<'a> {
     pub(crate) tokens: &'a [u32],
     /// Those whose logits are wanted, as places in `tokens`.
     pub(crate) outputs: Range<usize>,
+    /// The vector that is being made of the sequence.
+    pub(crate) pool: Option<PoolPiece<'a>>,
     /// The sequence's pages, reserved.
     pub(crate) cache: &'a SequenceCache,
 }
 
+/// A vector that a piece of its sequence goes into.
+pub(crate) struct PoolPiece<'a> {
+    /// As the piece before left it.
+    pub(crate) state: &'a [f32],
+    /// Whether this piece is the last.
+    pub(crate) ends: bool,
+}
+
 impl Runner {
-    pub(crate) fn new(
-        executor: Box<dyn Executor>,
-        n_vocab: usize,
-        max_rows: usize,
-        max_outputs: usize,
-    ) -> Runner {
-        let (tokens, outputs, logits) = (Vec::new(), Vec::new(), Vec::new());
-        Runner { executor, n_vocab, max_rows, max_outputs, tokens, outputs, logits }
+    pub(crate) fn new(executor: Box<dyn Executor>, sizes: RunnerSizes) -> Runner {
+        let (tokens, outputs, pools) = (Vec::new(), Vec::new(), Vec::new());
+        Runner { executor, sizes, tokens, outputs, pools, logits: Vec::new(), vectors: Vec::new() }
     }
 
     pub(crate) fn max_rows(&self) -> usize {
-        self.max_rows
+        self.sizes.max_rows
     }
 
-    pub(crate) fn max_outputs(&self) -> usize {
-        self.max_outputs
+    /// Most rows of logits in one step.
+    pub(crate) fn max_logits(&self) -> usize {
+        self.sizes.max_logits
     }
 
     /// Bytes in caches and buffers.
     pub(crate) fn memory(&self) -> usize {
-        self.executor.memory() + 4 * self.logits.capacity()
+        self.executor.memory() + 4 * (self.logits.capacity() + self.vectors.capacity())
     }
 
     pub(crate) fn copy_page(&mut self, copy: PageCopy) {
         self.executor.copy_page(copy.group, copy.from, copy.to, copy.n_tokens);
     }
 
-    /// Runs the pieces in one pass. The logits of all outputs are then had from [`logits`](Self::logits), in order.
+    /// Runs the pieces in one pass. The logits of all outputs are then had from [`logits`](Self::logits), and the vectors
+    /// from [`vector`](Self::vector), in order.
     pub(crate) fn run<'a>(&mut self, pieces: impl Iterator<Item = Piece<'a>>) -> Result<(), BackendError> {
         self.tokens.clear();
         self.outputs.clear();
+        self.pools.clear();
+        self.vectors.clear();
         let mut segments = Vec::new();
         for piece in pieces {
             let first = self.tokens.len();
             self.tokens.extend_from_slice(piece.tokens);
             self.outputs.extend(piece.outputs.map(|row| first + row));
+            if let Some(pool) = piece.pool {
+                self.pools.push(Pooling { segment: segments.len(), ends: pool.ends });
+                self.vectors.extend_from_slice(pool.state);
+            }
             segments.push(Segment {
                 rows: first..self.tokens.len(),
                 first_position: piece.cache.len(),
@@ -74,13 +98,21 @@ impl Runner {
             return Ok(());
         }
         // Every value is overwritten, so nothing is cleared.
-        self.logits.resize(self.outputs.len() * self.n_vocab, 0.0);
-        let batch = Batch { tokens: &self.tokens, segments: &segments, outputs: &self.outputs, pools: &[] };
-        self.executor.run(&batch, &mut self.logits, &mut [])
+        self.logits.resize(self.outputs.len() * self.sizes.n_vocab, 0.0);
+        let batch =
+            Batch { tokens: &self.tokens, segments: &segments, outputs: &self.outputs, pools: &self.pools };
+        self.executor.run(&batch, &mut self.logits, &mut self.vectors)
     }
 
     /// The logits of the `index`th output of the last run.
     pub(crate) fn logits(&self, index: usize) -> &[f32] {
-        &self.logits[index * self.n_vocab..(index + 1) * self.n_vocab]
+        let n_vocab = self.sizes.n_vocab;
+        &self.logits[index * n_vocab..(index + 1) * n_vocab]
+    }
+
+    /// The `index`th vector of the last run.
+    pub(crate) fn vector(&self, index: usize) -> &[f32] {
+        let n_embd = self.sizes.n_embd;
+        &self.vectors[index * n_embd..(index + 1) * n_embd]
     }
 }

@@ -55,7 +55,8 @@ impl Engine {
 
     fn has_room(&self, next: &Sequence) -> bool {
         let live = self.live.iter().map(|live| (&live.cache, live.sequence.n_expected()));
-        self.live.is_empty() || self.cache.has_room(live, &next.tokens, next.n_expected())
+        let shared = if next.shares_cache() { &next.tokens[..] } else { &[] };
+        self.live.is_empty() || self.cache.has_room(live, shared, next.n_expected())
     }
 
     fn place(&self, sequence: Sequence) -> Live {
@@ -69,7 +70,9 @@ impl Engine {
                 continue;
             }
             let (live, runner) = (&mut self.live[index], &mut self.runner);
-            live.cache = self.cache.start(&live.sequence.tokens, |copy| runner.copy_page(copy));
+            if live.sequence.shares_cache() {
+                live.cache = self.cache.start(&live.sequence.tokens, |copy| runner.copy_page(copy));
+            }
             live.begun = true;
             if let Some(usage) = live.sequence.start(live.cache.len()) {
                 self.stats.prompt_tokens += usage.prompt_tokens as u64;
@@ -81,10 +84,14 @@ impl Engine {
     /// Whether another sequence is just reading pages that this one, which has not begun, also begins with. Waiting for
     /// them is faster than reading them twice.
     fn is_being_read(&self, index: usize) -> bool {
+        if !self.live[index].sequence.shares_cache() {
+            return false;
+        }
         let tokens = &self.live[index].sequence.tokens;
         let tokens = &tokens[..tokens.len().saturating_sub(1)];
         let mut n_cached = None;
-        self.live.iter().filter(|other| other.is_reading()).any(|other| {
+        let others = self.live.iter().filter(|other| other.is_reading() && other.sequence.shares_cache());
+        others.into_iter().any(|other| {
             let common = tokens.iter().zip(&other.sequence.tokens).take_while(|(a, b)| a == b).count();
             let whole = common / PAGE_TOKENS * PAGE_TOKENS;
             whole > other.cache.len() && whole > *n_cached.get_or_insert_with(|| self.cache.n_cached(tokens))
@@ -128,12 +135,19 @@ impl Engine {
         if n_generating > 0 {
             left = left.min(self.pace.rows());
         }
+        // Each sequence may have one row of logits; those that score their prompt share the rest.
+        let mut spare = self.runner.max_logits().saturating_sub(live.len());
         // Where there are fewer rows than prompts, others begin the next time.
         let first = self.stats.steps as usize % live.len();
         let part = (left / n_reading).max(1);
         for part in [part, left] {
             for index in (first..live.len()).chain(0..first).filter(|&index| live[index].is_reading()) {
-                let n = (live[index].n_pending() - pieces[index].1).min(part).min(left);
+                let mut n = (live[index].n_pending() - pieces[index].1).min(part).min(left);
+                if live[index].sequence.is_scored() {
+                    let own = usize::from(pieces[index].1 == 0);
+                    n = n.min(own + spare);
+                    spare -= n.saturating_sub(own);
+                }
                 pieces[index].1 += n;
                 left -= n;
             }

@@ -1,39 +1,36 @@
-//! One request on its way: its tokens, its sampler, and the text that comes of them.
+//! One request on its way: its tokens, what is to come of them, and its times.
 
+use std::ops::Range;
 use std::time::Instant;
 
-use whit_sample::{GrammarState, Sampler, StopMatcher, StopStatus};
-use whit_text::{DecodeOptions, StreamDecoder, Tokenizer};
+use whit_text::Tokenizer;
 
+use crate::answer::Answer;
 use crate::cache::SequenceCache;
-use crate::{
-    CancelToken, Done, EngineError, Event, FinishReason, Overflow, Request, RequestId, Timings, Usage,
-};
-
-/// What a request is expected to generate at least, when room is sought for it: enough that it seldom must wait again.
-const SOON: usize = 128;
+use crate::runner::{PoolPiece, Runner};
+use crate::{CancelToken, Done, EngineError, Event, FinishReason, RequestId, Timings, Usage};
 
 /// A request that waits, or runs.
 pub(crate) struct Sequence {
     pub(crate) id: RequestId,
     /// Prompt and answer, less what was dropped. The last may not be in the cache yet.
     pub(crate) tokens: Vec<u32>,
-    sampler: Sampler,
-    grammar: Option<GrammarState>,
-    decoder: StreamDecoder,
-    stops: StopMatcher,
-    /// The text of the current token, before stop texts are looked for.
-    piece: String,
-    max_tokens: usize,
+    task: Task,
     n_ctx: usize,
-    overflow: Overflow,
-    n_keep: usize,
-    ignore_eos: bool,
     cancel: Option<CancelToken>,
     usage: Usage,
     submitted: Instant,
     started: Option<Instant>,
-    first_token: Option<Instant>,
+    /// When the prompt had been read.
+    read: Option<Instant>,
+}
+
+/// What is to come of the tokens.
+pub(crate) enum Task {
+    /// More tokens, or what the model thinks of these.
+    Generate(Box<Answer>),
+    /// Their vector: as far as it has come.
+    Embed(Vec<f32>),
 }
 
 /// A [`Sequence`] with a place in the cache.
@@ -44,6 +41,12 @@ pub(crate) struct Live {
     pub(crate) begun: bool,
 }
 
+/// What a step gave for one sequence: which of the runner's rows of logits, and which of its vectors.
+pub(crate) struct Given {
+    pub(crate) logits: Range<usize>,
+    pub(crate) vector: Option<usize>,
+}
+
 impl Live {
     /// Tokens that must run before the next can be chosen.
     pub(crate) fn n_pending(&self) -> usize {
@@ -52,52 +55,53 @@ impl Live {
 
     /// Whether its prompt is being read.
     pub(crate) fn is_reading(&self) -> bool {
-        self.begun && self.n_pending() > 1
+        self.begun && !self.is_generating() && self.n_pending() > 0
     }
 
     /// Whether its next token is due with each step.
     pub(crate) fn is_generating(&self) -> bool {
-        self.begun && self.n_pending() == 1
+        self.begun && self.sequence.generates() && self.n_pending() == 1
     }
 }
 
 impl Sequence {
     pub(crate) fn new(
         id: RequestId,
-        request: Request,
         tokens: Vec<u32>,
         n_ctx: usize,
-        n_vocab: usize,
-        bos: Option<u32>,
-        grammar: Option<GrammarState>,
-    ) -> Result<Sequence, EngineError> {
-        let mut sampler = Sampler::new(request.sampling, n_vocab)?;
-        tokens.iter().for_each(|&token| sampler.accept(token));
-        let stops = StopMatcher::new(&request.stop)?;
-        let begins = tokens.first().is_some_and(|&first| Some(first) == bos);
-        Ok(Sequence {
+        task: Task,
+        cancel: Option<CancelToken>,
+    ) -> Sequence {
+        Sequence {
             id,
-            sampler,
-            grammar,
-            decoder: StreamDecoder::new(DecodeOptions::CONTINUATION),
-            stops,
-            piece: String::new(),
-            max_tokens: request.max_tokens.unwrap_or(usize::MAX),
+            task,
             n_ctx,
-            overflow: request.overflow,
-            n_keep: request.n_keep.unwrap_or(usize::from(begins)),
-            ignore_eos: request.ignore_eos,
-            cancel: request.cancel,
+            cancel,
             usage: Usage { prompt_tokens: tokens.len(), ..Usage::default() },
             submitted: Instant::now(),
             started: None,
-            first_token: None,
+            read: None,
             tokens,
-        })
+        }
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancel.as_ref().is_some_and(CancelToken::is_cancelled)
+    }
+
+    fn generates(&self) -> bool {
+        matches!(&self.task, Task::Generate(answer) if answer.generates())
+    }
+
+    /// Whether each row of its prompt may need logits.
+    pub(crate) fn is_scored(&self) -> bool {
+        matches!(&self.task, Task::Generate(answer) if answer.scores.is_some())
+    }
+
+    /// Whether it takes over what is cached of its tokens, and leaves its own behind. A sequence whose every state counts
+    /// must run whole; and the vector of a text shall not depend on what was asked before.
+    pub(crate) fn shares_cache(&self) -> bool {
+        matches!(&self.task, Task::Generate(answer) if answer.scores.is_none())
     }
 
     /// Records the start, with `n_cached` tokens of the prompt found in the cache.
@@ -118,13 +122,20 @@ impl Sequence {
 
     /// Tokens that it will hold before long.
     pub(crate) fn n_expected(&self) -> usize {
-        let n_more = (self.max_tokens - self.usage.generated_tokens.min(self.max_tokens)).min(SOON);
+        let n_more = match &self.task {
+            Task::Generate(answer) => answer.n_soon(self.usage.generated_tokens),
+            Task::Embed(_) => 0,
+        };
         (self.tokens.len() + n_more).min(self.n_ctx)
     }
 
-    /// Drops old tokens until the rest fits into the context: see [`Overflow::Shift`].
+    /// Drops old tokens until the rest fits into the context: see [`Overflow::Shift`](crate::Overflow::Shift).
     pub(crate) fn shift(&mut self) -> Event {
-        let n_kept = self.n_keep.min(self.n_ctx / 2).min(self.tokens.len());
+        let n_keep = match &self.task {
+            Task::Generate(answer) => answer.n_keep,
+            Task::Embed(_) => 0,
+        };
+        let n_kept = n_keep.min(self.n_ctx / 2).min(self.tokens.len());
         let mut n_dropped = 0;
         while self.tokens.len() - n_dropped > self.n_ctx {
             let rest = self.tokens.len() - n_dropped - n_kept;
@@ -134,86 +145,91 @@ impl Sequence {
         Event::Shifted { n_kept, n_dropped }
     }
 
-    /// Chooses the next token. Gives the event, and the reason if the answer ends with it.
-    pub(crate) fn advance(
-        &mut self,
-        logits: &[f32],
-        tokenizer: &Tokenizer,
-    ) -> Result<(Event, Option<FinishReason>), EngineError> {
-        let sampled = match &mut self.grammar {
-            Some(grammar) => self.sampler.sample_masked(logits, grammar.mask()?)?,
-            None => self.sampler.sample(logits)?,
-        };
-        let id = sampled.id;
-        self.first_token.get_or_insert_with(Instant::now);
-        self.sampler.accept(id);
-        self.usage.generated_tokens += 1;
-
-        let mut is_complete = false;
-        if let Some(grammar) = &mut self.grammar {
-            grammar.accept(id)?;
-            is_complete = grammar.is_complete();
-        }
-        // A grammar allows them only where it ends.
-        let ends = (!self.ignore_eos || is_complete) && tokenizer.is_end_of_generation(id);
-        let mut text = String::new();
-        let mut reason = ends.then_some(FinishReason::Eos);
-        // The vocabulary of the model may be padded beyond the tokenizer's: such a token has no text.
-        if tokenizer.is_control(id) && reason.is_none() {
-            // It is no text, and neither a character nor a stop text reaches across it: what is held back comes before it.
-            reason = self.release_text(&mut text).map(FinishReason::Stop);
-        } else if !ends && (id as usize) < tokenizer.n_tokens() {
-            self.piece.clear();
-            self.decoder.push(tokenizer, id, &mut self.piece)?;
-            if let StopStatus::Stopped(index) = self.stops.push(&self.piece, &mut text) {
-                reason = Some(FinishReason::Stop(index));
+    /// The rows of the tokens `first..first + n` whose logits are wanted, counted from `first`.
+    pub(crate) fn outputs(&self, first: usize, n: usize) -> Range<usize> {
+        let Task::Generate(answer) = &self.task else { return 0..0 };
+        let end = first + n;
+        let is_last = end == self.tokens.len() && answer.generates();
+        match &answer.scores {
+            // A row scores the token after it; the last one chooses.
+            Some(scores) if scores.next < self.usage.prompt_tokens => {
+                let from = first.max(scores.next.saturating_sub(1));
+                let to = end.min(self.usage.prompt_tokens - 1) + usize::from(is_last);
+                from.min(to) - first.min(to)..to - first.min(to)
             }
+            _ if is_last => n - 1..n,
+            _ => 0..0,
         }
-        self.tokens.push(id);
-        if reason.is_none() && is_complete {
-            reason = Some(FinishReason::Eos);
-        }
-        if reason.is_none() && self.usage.generated_tokens >= self.max_tokens {
-            reason = Some(FinishReason::Length);
-        }
-        if reason.is_none() && self.overflow == Overflow::Error && self.is_over() {
-            reason = Some(FinishReason::ContextFull);
-        }
-        if let Some(reason) = reason
-            && !matches!(reason, FinishReason::Stop(_))
-            && let Some(index) = self.release_text(&mut text)
-        {
-            // What was held back of the last characters completed a stop text.
-            return Ok((token_event(sampled, text), Some(FinishReason::Stop(index))));
-        }
-        Ok((token_event(sampled, text), reason))
     }
 
-    /// Appends all text that is held back. Gives the index of a stop text that it completes.
-    fn release_text(&mut self, text: &mut String) -> Option<usize> {
-        let mut rest = String::new();
-        self.decoder.finish(&mut rest);
-        if let StopStatus::Stopped(index) = self.stops.push(&rest, text) {
-            return Some(index);
+    /// The vector that the tokens before `end` go into.
+    pub(crate) fn pool(&self, end: usize) -> Option<PoolPiece<'_>> {
+        match &self.task {
+            Task::Embed(state) => Some(PoolPiece { state, ends: end == self.tokens.len() }),
+            Task::Generate(_) => None,
         }
-        self.stops.finish(text);
-        None
+    }
+
+    /// Takes in what a step gave, which ran the tokens `first..end`. Events go to `sink`; gives the reason if it is over.
+    pub(crate) fn advance(
+        &mut self,
+        (first, end): (usize, usize),
+        given: Given,
+        runner: &Runner,
+        tokenizer: &Tokenizer,
+        sink: &mut dyn FnMut(Event),
+    ) -> Result<Option<FinishReason>, EngineError> {
+        let is_read = end == self.tokens.len();
+        if is_read {
+            self.read.get_or_insert_with(Instant::now);
+        }
+        let answer = match &mut self.task {
+            Task::Generate(answer) => answer,
+            Task::Embed(state) => {
+                if let Some(index) = given.vector {
+                    state.copy_from_slice(runner.vector(index));
+                }
+                if !is_read {
+                    return Ok(None);
+                }
+                if state.iter().any(|value| !value.is_finite()) {
+                    return Err(EngineError::BrokenEmbedding);
+                }
+                sink(Event::Embedding(std::mem::take(state)));
+                return Ok(Some(FinishReason::Length));
+            }
+        };
+        let chooses = is_read && answer.generates();
+        let scoring = given.logits.start..given.logits.end - usize::from(chooses);
+        if answer.scores.as_ref().is_some_and(|scores| scores.next < self.usage.prompt_tokens) {
+            let from = first.max(answer.scores.as_ref().map_or(0, |scores| scores.next.saturating_sub(1)));
+            let rows = scoring.map(|row| runner.logits(row));
+            if let Some(event) = answer.score(&self.tokens[..self.usage.prompt_tokens], from, rows)? {
+                sink(event);
+            }
+        }
+        if !is_read {
+            return Ok(None);
+        }
+        if !chooses {
+            return Ok(Some(FinishReason::Length));
+        }
+        self.usage.generated_tokens += 1;
+        let (n, n_ctx, n_tokens) = (self.usage.generated_tokens, self.n_ctx, self.tokens.len() + 1);
+        let logits = runner.logits(given.logits.end - 1);
+        let (id, event, reason) = answer.choose(logits, tokenizer, n, || n_tokens > n_ctx)?;
+        self.tokens.push(id);
+        sink(event);
+        Ok(reason)
     }
 
     /// The end.
     pub(crate) fn done(&self, reason: FinishReason) -> Event {
         let now = Instant::now();
         let started = self.started.unwrap_or(now);
-        let first_token = self.first_token.unwrap_or(now);
-        let timings = Timings {
-            waiting: started - self.submitted,
-            prompt: first_token - started,
-            generation: now - first_token,
-        };
+        let read = self.read.unwrap_or(now);
+        let timings =
+            Timings { waiting: started - self.submitted, prompt: read - started, generation: now - read };
         Event::Done(Done { reason, usage: self.usage, timings })
     }
-}
-
-fn token_event(sampled: whit_sample::Sampled, text: String) -> Event {
-    Event::Token { id: sampled.id, text, logprob: sampled.logprob, top: sampled.top }
 }

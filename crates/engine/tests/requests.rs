@@ -32,7 +32,7 @@ fn text(engine: &mut Engine, request: Request) -> (String, Vec<u32>, Done) {
                 all.push_str(&text);
                 ids.push(id);
             }
-            Event::Shifted { .. } => {}
+            Event::Shifted { .. } | Event::Prompt(_) | Event::Embedding(_) => {}
             Event::Done(done) => return (all, ids, done),
         }
     }

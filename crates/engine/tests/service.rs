@@ -45,7 +45,7 @@ fn collect(receiver: &Receiver<Item>) -> Result<(Vec<u32>, Done), EngineError> {
     loop {
         match receiver.recv_timeout(PATIENCE).expect("the last event must come")? {
             Event::Token { id, .. } => ids.push(id),
-            Event::Shifted { .. } => {}
+            Event::Shifted { .. } | Event::Prompt(_) | Event::Embedding(_) => {}
             Event::Done(done) => {
                 assert!(receiver.recv_timeout(PATIENCE).is_err(), "nothing follows, and the sink is dropped");
                 return Ok((ids, done));

@@ -157,17 +157,33 @@ impl Sampler {
             let total = chain::narrow(&self.config, view, &mut self.candidates)?;
             draw(&self.candidates, total * self.rng.next_f64()).ok_or(SampleError::NothingAllowed)?
         };
-        let mut sampled = Sampled { id, logprob: None, top: Vec::new() };
-        if let Some(n) = self.config.logprobs {
-            let raw = View::raw(logits);
-            raw.top(n.clamp(1, self.vocab_size), &mut self.candidates)?;
-            let max = self.candidates.first().map_or(0.0, |best| best.logit);
-            let log_sum = f64::from(max) + math::ln(raw.mass(max));
-            let logprob = |logit: f32| (f64::from(logit) - log_sum) as f32;
-            sampled.logprob = logits.get(id as usize).map(|&logit| logprob(logit));
-            sampled.top = self.candidates.iter().take(n).map(|c| (c.id, logprob(c.logit))).collect();
+        match self.config.logprobs {
+            Some(n) => self.judge(logits, id, n),
+            None => Ok(Sampled { id, logprob: None, top: Vec::new() }),
         }
-        Ok(sampled)
+    }
+
+    /// What [`sample`](Self::sample) would say of `id`, had it chosen it: its log-probability and the `n` likeliest tokens,
+    /// under the model alone.
+    ///
+    /// # Errors
+    /// A row of the wrong length, or a logit that is NaN or positive infinity.
+    pub fn score(&mut self, logits: &[f32], id: u32, n: usize) -> Result<Sampled, SampleError> {
+        self.check(logits, None)?;
+        self.judge(logits, id, n)
+    }
+
+    fn judge(&mut self, logits: &[f32], id: u32, n: usize) -> Result<Sampled, SampleError> {
+        let raw = View::raw(logits);
+        raw.top(n.clamp(1, self.vocab_size), &mut self.candidates)?;
+        let max = self.candidates.first().map_or(0.0, |best| best.logit);
+        let log_sum = f64::from(max) + math::ln(raw.mass(max));
+        let logprob = |logit: f32| (f64::from(logit) - log_sum) as f32;
+        Ok(Sampled {
+            id,
+            logprob: logits.get(id as usize).map(|&logit| logprob(logit)),
+            top: self.candidates.iter().take(n).map(|c| (c.id, logprob(c.logit))).collect(),
+        })
     }
 
     fn check(&self, logits: &[f32], mask: Option<&[u32]>) -> Result<(), SampleError> {

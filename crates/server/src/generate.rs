@@ -187,6 +187,7 @@ impl Stream {
                     self.state.metrics.first_token(self.began.elapsed());
                 }
             }
+            Event::Prompt(_) | Event::Embedding(_) => {}
             Event::Shifted { n_dropped, .. } => self.dropped.tokens += n_dropped,
             Event::Done(done) => {
                 self.end();

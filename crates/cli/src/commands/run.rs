@@ -256,6 +256,7 @@ pub(crate) fn answer(
             Event::Shifted { n_dropped, .. } => {
                 note!("note: the context of {n_ctx} tokens is full; the oldest {n_dropped} are forgotten");
             }
+            Event::Prompt(_) | Event::Embedding(_) => {}
             Event::Done(done) => end = Some(done),
         }
     }

@@ -16,7 +16,9 @@ use std::time::Duration;
 use crate::engine::Item;
 use crate::intake::Intake;
 use crate::sequence::Sequence;
-use crate::{Engine, EngineError, EngineStats, MemoryEstimate, Model, PromptReport, Request, RequestId};
+use crate::{
+    EmbedRequest, Engine, EngineError, EngineStats, MemoryEstimate, Model, PromptReport, Request, RequestId,
+};
 
 /// Receives the events of a request, on the engine's thread, the last one included. `false` ends the request: nothing
 /// follows. Must not block: all requests would wait. Dropped when the request ends.
@@ -212,9 +214,26 @@ impl Service {
     /// [`EngineError::QueueFull`]; a prompt that cannot be tokenized, is empty or too long, and settings out of range;
     /// [`EngineError::Stopped`] and [`EngineError::Failed`] when it serves no longer. `sink` hears of none of these.
     pub fn submit(&self, request: Request, sink: Sink) -> Result<Submitted, EngineError> {
+        self.take_in(|intake| intake.accept(request), sink)
+    }
+
+    /// Takes a request for a vector in; it runs in the same batches as requests for text. Its events, an
+    /// [`Event::Embedding`](crate::Event::Embedding) and the end, go to `sink`.
+    ///
+    /// # Errors
+    /// As for [`submit`](Self::submit), and a model that gives no vectors.
+    pub fn embed(&self, request: EmbedRequest, sink: Sink) -> Result<Submitted, EngineError> {
+        self.take_in(|intake| intake.accept_embedding(request), sink)
+    }
+
+    fn take_in(
+        &self,
+        accept: impl FnOnce(&Intake) -> Result<(Sequence, PromptReport), EngineError>,
+        sink: Sink,
+    ) -> Result<Submitted, EngineError> {
         let shared = self.shared();
         let place = shared.open()?;
-        let (sequence, prompt) = shared.intake.accept(request)?;
+        let (sequence, prompt) = accept(&shared.intake)?;
         let id = sequence.id;
         let mut state = shared.lock();
         state.check()?;

@@ -46,6 +46,8 @@ pub(crate) struct Golden {
     pub(crate) greedy: Vec<u32>,
     /// `(prompt, n_vocab)`.
     pub(crate) logits: Vec<f32>,
+    /// Hidden states after the last norm, one per token of the prompt.
+    pub(crate) states: Vec<Vec<f32>>,
 }
 
 impl Golden {
@@ -56,16 +58,21 @@ impl Golden {
         let ids = |key: &str| -> Vec<u32> {
             json[key].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
         };
-        let bytes = std::fs::read(folder.join(format!("{name}.logits.bin"))).unwrap();
-        let logits = bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let floats = |what: &str| -> Vec<f32> {
+            let bytes = std::fs::read(folder.join(format!("{name}.{what}.bin"))).unwrap();
+            bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+        };
+        let (prompt, logits, states) = (ids("prompt"), floats("logits"), floats("states"));
+        let width = states.len() / prompt.len();
         Golden {
             name,
             path: folder.join(format!("{name}.gguf")),
             n_vocab: json["n_vocab"].as_u64().unwrap() as usize,
             ctx: json["ctx"].as_u64().map(|n| n as usize),
-            prompt: ids("prompt"),
+            prompt,
             greedy: ids("greedy"),
             logits,
+            states: states.chunks_exact(width).map(<[f32]>::to_vec).collect(),
         }
     }
 
@@ -122,7 +129,7 @@ pub(crate) fn answer(engine: &mut Engine, request: Request) -> (Vec<u32>, Done) 
     for event in engine.generate(request).unwrap() {
         match event.unwrap() {
             Event::Token { id, .. } => ids.push(id),
-            Event::Shifted { .. } => {}
+            Event::Shifted { .. } | Event::Prompt(_) | Event::Embedding(_) => {}
             Event::Done(done) => return (ids, done),
         }
     }

@@ -201,7 +201,7 @@ def make(folder, only):
         family = spec["family"]
         model_class = getattr(transformers, spec.get("class_name", f"{family}ForCausalLM"))
         spec["classes"] = (getattr(transformers, f"{family}Config"), model_class)
-        config, weights, logits, answer = base.find(name, spec)
+        config, weights, logits, states, answer = base.find(name, spec)
         model = put(base.reference(spec), weights)
         saved = folder / "hf" / name
         shutil.rmtree(saved, ignore_errors=True)
@@ -210,6 +210,7 @@ def make(folder, only):
             extra.unlink()
         convert(saved, folder / f"{name}.gguf", name, spec.get("keys", {}))
         logits.astype("<f4").tofile(folder / f"{name}.logits.bin")
+        states.astype("<f4").tofile(folder / f"{name}.states.bin")
         base.dump(folder / f"{name}.json", {
             "model": f"{name}.gguf", "n_vocab": N_VOCAB, "logits": f"{name}.logits.bin", "logits_shape": list(logits.shape),
             **({"ctx": spec["ctx"]} if "ctx" in spec else {}), **answer, "made_with": {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0]}})
@@ -218,15 +219,16 @@ def make(folder, only):
 
 
 def check(only):
-    """Fails when the files beside this script are not what it makes (logits: within rounding of another CPU)."""
+    """Fails when the files beside this script are not what it makes (logits and states: within rounding of another CPU)."""
     with tempfile.TemporaryDirectory() as other:
         other = pathlib.Path(other)
         make(other, only)
         for path in sorted(other.glob("*.gguf")):
             name = path.stem
             assert path.read_bytes() == (HERE / path.name).read_bytes(), f"{path.name} differs"
-            new, old = (np.fromfile(f / f"{name}.logits.bin", "<f4") for f in (other, HERE))
-            assert np.abs(new - old).max() < 1e-4, f"{name}: logits differ"
+            for what in ("logits", "states"):
+                new, old = (np.fromfile(f / f"{name}.{what}.bin", "<f4") for f in (other, HERE))
+                assert np.abs(new - old).max() < 1e-4, f"{name}: {what} differ"
     print("the golden files are what this script makes")
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the golden models of this folder: tiny random models, their logits and their greedy continuations.
+"""Makes the golden models of this folder: tiny random models, their states, their logits and their greedy continuations.
 
 `transformers` is the reference. For each entry of MODELS this script builds the reference model with weights from a
 seeded generator, writes the same weights as a GGUF file the way llama.cpp's converter lays them out (names, metadata
@@ -184,6 +184,12 @@ def logits_of(model, ids):
     return model(torch.tensor([ids]), use_cache=False).logits[0].float()
 
 
+@torch.no_grad()
+def states_of(model, ids):
+    """f32 hidden states of every position, after the last norm: (n_ids, hidden)."""
+    return model.base_model(torch.tensor([ids]), use_cache=False).last_hidden_state[0].float()
+
+
 def greedy(model, prompt):
     """The continuation and the smallest lead of a winner over its runner-up."""
     ids, margin = list(prompt), float("inf")
@@ -220,7 +226,7 @@ def find(name, spec):
             print(f"{name}: seed {seed} passed over, {effects}", file=sys.stderr)
             continue
         answer = dict(prompt=prompt, greedy=tokens, min_margin=round(margin, 4), effects=effects, seed=seed)
-        return model.config, weights, logits.numpy(), answer
+        return model.config, weights, logits.numpy(), states_of(model, prompt).numpy(), answer
     raise SystemExit(f"{name}: no seed fits")
 
 
@@ -350,27 +356,29 @@ def dump(path, answer):
 
 def make(folder):
     for name, spec in MODELS.items():
-        config, weights, logits, answer = find(name, spec)
+        config, weights, logits, states, answer = find(name, spec)
         write_gguf(folder / f"{name}.gguf", name, spec, config, weights)
         logits.astype("<f4").tofile(folder / f"{name}.logits.bin")
+        states.astype("<f4").tofile(folder / f"{name}.states.bin")
         dump(folder / f"{name}.json", {
             "model": f"{name}.gguf", "n_vocab": N_VOCAB, "logits": f"{name}.logits.bin", "logits_shape": list(logits.shape),
             **answer, "made_with": {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0]}})
-        size = sum((folder / f"{name}{end}").stat().st_size for end in (".gguf", ".logits.bin", ".json"))
+        size = sum((folder / f"{name}{end}").stat().st_size for end in (".gguf", ".logits.bin", ".states.bin", ".json"))
         print(f"{name}: seed {answer['seed']}, margin {answer['min_margin']}, weakest effect "
               f"{min(answer['effects'].values())}, |logit| max {np.abs(logits).max():.2f}, "
               f"{len(set(answer['greedy']))} distinct, {size} bytes")
 
 
 def check():
-    """Fails when the files beside this script are not what it makes (logits: within rounding of another CPU)."""
+    """Fails when the files beside this script are not what it makes (logits and states: within rounding of another CPU)."""
     with tempfile.TemporaryDirectory() as other:
         other = pathlib.Path(other)
         make(other)
         for name in MODELS:
             assert (other / f"{name}.gguf").read_bytes() == (HERE / f"{name}.gguf").read_bytes(), f"{name}.gguf differs"
-            new, old = (np.fromfile(f / f"{name}.logits.bin", "<f4") for f in (other, HERE))
-            assert np.abs(new - old).max() < 1e-4, f"{name}: logits differ"
+            for what in ("logits", "states"):
+                new, old = (np.fromfile(f / f"{name}.{what}.bin", "<f4") for f in (other, HERE))
+                assert np.abs(new - old).max() < 1e-4, f"{name}: {what} differ"
             new, old = (json.loads((f / f"{name}.json").read_text()) for f in (other, HERE))
             assert new["greedy"] == old["greedy"] and new["prompt"] == old["prompt"], f"{name}: tokens differ"
     print("the golden files are what this script makes")

@@ -138,7 +138,7 @@ impl Answer {
                         return Some(Ok(Step::Part(part)));
                     }
                 }
-                Ok(Event::Shifted { .. }) => {}
+                Ok(Event::Shifted { .. } | Event::Prompt(_) | Event::Embedding(_)) => {}
                 Ok(Event::Done(done)) => {
                     let rest = self.reader.finish();
                     return Some(Ok(Step::Done(self.gather(rest), done)));

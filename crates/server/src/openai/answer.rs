@@ -218,7 +218,7 @@ pub(crate) async fn step(stream: &mut Stream, reader: &mut Reader) -> Result<Opt
         return Ok(Some(match stream.next().await {
             None => return Ok(None),
             Some(Err(error)) => return Err(error),
-            Some(Ok(Event::Shifted { .. })) => continue,
+            Some(Ok(Event::Shifted { .. } | Event::Prompt(_) | Event::Embedding(_))) => continue,
             Some(Ok(Event::Token { id, text, logprob, top })) => {
                 let mut parts = reader.push(&text);
                 let control = stream.control(id);
