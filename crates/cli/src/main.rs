@@ -45,6 +45,10 @@ struct Global {
     #[arg(long, global = true, value_name = "FOLDER", help_heading = "Global options")]
     home: Option<PathBuf>,
 
+    /// Never use the network [env: WHIT_OFFLINE]
+    #[arg(long, global = true, help_heading = "Global options")]
+    offline: bool,
+
     /// How much the inner works say on standard error: error, warn, info, debug or trace [default: warn; of a server, info]
     #[arg(long, global = true, value_name = "LEVEL", help_heading = "Global options")]
     log: Option<tracing::Level>,

@@ -10,9 +10,23 @@ use whit_hub::{Config, Phase, Progress, Reference, Resolved, Store};
 
 use crate::{Global, units};
 
-/// The store that the command line and the environment say.
+/// The store that the command line and the environment say. A host in a reference may be anywhere: who writes a command
+/// line is the user.
 pub(crate) fn store(global: &Global) -> Result<Store> {
-    Ok(Store::open(Config::from_env(global.home.clone())?))
+    let mut config = config(global)?;
+    config.network.trust_named = true;
+    Ok(Store::open(config))
+}
+
+/// The same for a server, whose clients are not the user.
+pub(crate) fn served(global: &Global) -> Result<Store> {
+    Ok(Store::open(config(global)?))
+}
+
+fn config(global: &Global) -> Result<Config> {
+    let mut config = Config::from_env(global.home.clone())?;
+    config.network.offline |= global.offline;
+    Ok(config)
 }
 
 /// The model's file. One that is known but not here is pulled first.
@@ -110,4 +124,4 @@ impl Bar {
     }
 }
 
-const COUNTING: &str = "{prefix} {wide_bar:.cyan/dim} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left{msg}";
+pub(crate) const COUNTING: &str = "{prefix} {wide_bar:.cyan/dim} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left{msg}";

@@ -74,9 +74,66 @@ pub enum HubError {
     )]
     WrongContent { name: String, expected: String, expected_size: u64, got: String, got_size: u64 },
 
+    /// A setting that makes no sense.
+    #[error("{name}: {problem}; mend it or unset it")]
+    Setting { name: String, problem: String },
+
+    /// The network is switched off.
+    #[error("{place} was not asked; unset WHIT_OFFLINE, or leave out --offline, to use the network")]
+    NetworkOff { place: String },
+
+    /// No connection to a place.
+    #[error(
+        "{place} could not be reached: {problem}; check the network and the proxy settings (HTTPS_PROXY, NO_PROXY), and \
+         try again: what arrived is kept"
+    )]
+    Unreachable { place: String, problem: String },
+
+    /// A connection that broke off, again and again.
+    #[error("{place} broke off: {problem}; try again: what arrived is kept")]
+    Interrupted { place: String, problem: String },
+
+    /// A place that the rules keep us from.
+    #[error(
+        "{place} is not asked: {problem}; if it is meant, name it in WHIT_REGISTRIES, such as `https://host:port`, or \
+         `http://host:port` without encryption"
+    )]
+    Forbidden { place: String, problem: String },
+
+    /// No permission.
+    #[error(
+        "{place} does not let us {what} ({status}); give credentials that may: {}{}",
+        credentials(place),
+        quote(said)
+    )]
+    Unauthorized { place: String, what: String, status: u16, said: String },
+
+    /// The place does not have it.
+    #[error("{place} has nothing to {what}; check the name{}", quote(said))]
+    NotThere { place: String, what: String, said: String },
+
+    /// An unwelcome status.
+    #[error("{place} could not {what} (status {status}); try again later{}", quote(said))]
+    Status { place: String, what: String, status: u16, said: String },
+
+    /// An answer that makes no sense, or is meant to do harm.
+    #[error("{place} cannot be used: {problem}")]
+    BadAnswer { place: String, problem: String },
+
     /// A file of the store that was changed from outside.
     #[error("{}: {problem}; `whit rm {name}` and pull it again", path.display())]
     Damaged { path: PathBuf, name: String, problem: String },
+}
+
+/// How to log in at a place.
+fn credentials(place: &str) -> String {
+    let host = place.split_once("://").map_or(place, |(_, host)| host);
+    format!("set WHIT_REGISTRY_AUTH to `user:password@{host}`, or HF_TOKEN for the Hugging Face Hub")
+}
+
+/// What a place said, on a line of its own.
+fn quote(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!("\nit said: {said}") }
 }
 
 impl HubError {

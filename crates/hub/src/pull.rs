@@ -9,7 +9,7 @@ use crate::progress::{Phase, Progress};
 use crate::source::Job;
 use crate::staging::Staging;
 use crate::store::{Origin, Target};
-use crate::{HubError, Manifest, Reference, Resolved, Store, manifest};
+use crate::{Extras, HubError, Manifest, Reference, Resolved, Store, manifest};
 
 /// The least time between two reports of a phase.
 const INTERVAL: Duration = Duration::from_millis(90);
@@ -111,6 +111,7 @@ impl Store {
             parameters: entry.map(|entry| entry.parameters.to_owned()),
             description: entry.map(|entry| entry.description.to_owned()),
             pulled: manifest::now(),
+            extras: Extras::default(),
         };
         let path = folder.join(&manifest.file);
         // The manifest first: killed in between, the next pull finds every part still here.

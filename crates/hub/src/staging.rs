@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::HubError;
+use crate::digest::hex;
 use crate::manifest::write_whole;
 use crate::progress::{Phase, Progress, Report};
 
@@ -239,13 +240,4 @@ pub(crate) fn remove_folder(folder: &Path) -> Result<(), HubError> {
         }
         _ => Ok(()),
     }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
 }

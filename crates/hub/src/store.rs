@@ -20,7 +20,7 @@ use crate::manifest;
 use crate::progress::{Phase, Progress, Report};
 use crate::source::Job;
 use crate::staging::remove_folder;
-use crate::{HubError, Manifest, Reference};
+use crate::{HubError, Manifest, Network, Reference};
 
 /// Where the store is, and what it works with.
 #[derive(Clone, Debug)]
@@ -31,21 +31,25 @@ pub struct Config {
     pub pip: Option<Vec<OsString>>,
     /// The models known by name.
     pub catalog: &'static [Entry],
+    /// What the network may be used for, and with what.
+    pub network: Network,
 }
 
 impl Config {
     /// A store in `home`, with the usual catalog, and pip wherever it is found.
     pub fn new(home: impl Into<PathBuf>) -> Config {
-        Config { home: home.into(), pip: None, catalog: CATALOG }
+        Config { home: home.into(), pip: None, catalog: CATALOG, network: Network::default() }
     }
 
     /// As the environment says: `home` where it is given, else `WHIT_HOME`, or the platform's folder for application data (`$XDG_DATA_HOME/whit` or
     /// `~/.local/share/whit`; `~/Library/Application Support/whit` on macOS; `%LOCALAPPDATA%\whit` on Windows).
-    /// `WHIT_PIP` is the command that runs pip, words separated by spaces, or the path of one program.
+    /// `WHIT_PIP` is the command that runs pip, words separated by spaces, or the path of one program; [`Network::from_env`]
+    /// says the rest.
     pub fn from_env(given: Option<PathBuf>) -> Result<Config, HubError> {
         let home = given.or_else(|| home(|name| std::env::var_os(name))).ok_or(HubError::NoHome)?;
         let pip = std::env::var_os("WHIT_PIP").and_then(pip_words);
-        Ok(Config { pip, ..Config::new(home) })
+        let network = Network::from_env(&home)?;
+        Ok(Config { pip, network, ..Config::new(home) })
     }
 }
 

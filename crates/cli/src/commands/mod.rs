@@ -5,6 +5,7 @@ mod doctor;
 mod list;
 mod perplexity;
 mod pull;
+mod push;
 mod rm;
 pub(crate) mod run;
 mod serve;
@@ -25,6 +26,7 @@ pub(crate) enum Command {
     Run(run::Arguments),
     Serve(serve::Arguments),
     Pull(pull::Arguments),
+    Push(push::Arguments),
     List(list::Arguments),
     Show(show::Arguments),
     Rm(rm::Arguments),
@@ -52,6 +54,7 @@ pub(crate) fn dispatch(command: Command, global: &Global, start: Instant) -> Res
         Command::Run(arguments) => run::run(&arguments, global, start),
         Command::Serve(arguments) => serve::run(&arguments, global),
         Command::Pull(arguments) => pull::run(&arguments, global),
+        Command::Push(arguments) => push::run(&arguments, global),
         Command::List(arguments) => list::run(&arguments, global),
         Command::Show(arguments) => show::run(&arguments, global),
         Command::Rm(arguments) => rm::run(&arguments, global),

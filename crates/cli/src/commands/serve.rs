@@ -131,7 +131,7 @@ impl Arguments {
 
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     let config = config(arguments)?;
-    let server = Server::start(config, models::store(global)?)?;
+    let server = Server::start(config, models::served(global)?)?;
     note!("listening on {}", server.url());
     server.run_until_signal();
     Ok(())

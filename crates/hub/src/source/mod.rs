@@ -54,7 +54,7 @@ impl Source {
         if plain == rest {
             return plain;
         }
-        let digest = crate::staging::hex(&sha2::Digest::finalize(
+        let digest = crate::digest::hex(&sha2::Digest::finalize(
             <sha2::Sha256 as sha2::Digest>::new_with_prefix(&rest),
         ));
         format!("{plain}-{}", digest.get(..12).unwrap_or_default())

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{ask, create, manage, pull, show};
+use super::{ask, create, manage, pull, push, show};
 use crate::openapi::{Dropped, Endpoint, Texts};
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
@@ -45,7 +45,11 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .gives_lines::<Progress>("How far it is; the last says `success`, or has an `error`.")
             .gives::<Progress>("With `stream` false, the end.")
             .errors(&[404, 503]),
-        Endpoint::post("/api/push", "Send a model to a registry").errors(&[501]),
+        Endpoint::post("/api/push", "Send a model to a registry")
+            .takes::<push::PushRequest>()
+            .gives_lines::<Progress>("How far it is; the last says `success`, or has an `error`.")
+            .gives::<Progress>("With `stream` false, the end.")
+            .errors(&[403, 404, 503]),
         Endpoint::post("/api/create", "Make a model from another, or from an uploaded file")
             .takes::<create::CreateRequest>()
             .gives_lines::<Progress>("What was done; the last says `success`.")

@@ -1,5 +1,5 @@
 //! The API of Ollama: shapes, defaults, error texts and statuses as its clients know them. Facts are those of its source
-//! of August 2026 (0.32). Left out: pushing to a registry, image input, its cloud; each says so.
+//! of August 2026 (0.32). Left out: image input, its cloud; each says so.
 
 mod answer;
 mod ask;
@@ -7,7 +7,9 @@ mod create;
 mod describe;
 mod manage;
 mod options;
+mod progress;
 mod pull;
+mod push;
 mod show;
 
 use axum::response::Response;
@@ -37,15 +39,11 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/api/copy", post(manage::copy))
         .route("/api/delete", delete(manage::delete))
         .route("/api/pull", post(pull::pull))
-        .route("/api/push", post(push))
+        .route("/api/push", post(push::push))
         .route("/api/create", post(create::create))
         .route("/api/blobs/{digest}", head(create::probe).post(create::upload))
         .route("/api/embed", post(embed))
         .route("/api/embeddings", post(embed))
-}
-
-async fn push() -> Response {
-    ApiError::NotSupported("this server does not push models to registries".to_owned()).ollama()
 }
 
 async fn embed() -> Response {

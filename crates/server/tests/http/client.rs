@@ -30,15 +30,24 @@ impl Tested {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut ServerConfig)) -> Tested {
-        Tested::start(tempfile::tempdir().unwrap(), change)
+        Tested::start(tempfile::tempdir().unwrap(), change, |home| Store::open(Config::new(home)))
     }
 
     /// With what an earlier server left.
     pub(crate) fn with_home(home: TempDir) -> Tested {
-        Tested::start(home, |_| {})
+        Tested::start(home, |_| {}, |home| Store::open(Config::new(home)))
     }
 
-    fn start(home: TempDir, change: impl FnOnce(&mut ServerConfig)) -> Tested {
+    /// With a store of the test's own making, in the folder that it is given.
+    pub(crate) fn with_store(store: impl FnOnce(&Path) -> Store) -> Tested {
+        Tested::start(tempfile::tempdir().unwrap(), |_| {}, store)
+    }
+
+    fn start(
+        home: TempDir,
+        change: impl FnOnce(&mut ServerConfig),
+        store: impl FnOnce(&Path) -> Store,
+    ) -> Tested {
         let chatty = home.path().join("chatty.gguf");
         rewrite("llama-gqa-llama3", &chatty, |writer| writer.set("tokenizer.chat_template", TEMPLATE));
         let mut config = ServerConfig { num_parallel: 2, ..ServerConfig::default() };
@@ -48,7 +57,7 @@ impl Tested {
         config.files =
             vec![("tiny".to_owned(), golden("llama-gqa-llama3.gguf")), ("chatty".to_owned(), chatty)];
         change(&mut config);
-        let store = Store::open(Config::new(home.path()));
+        let store = store(home.path());
         Tested { server: Server::start(config, store).unwrap(), home }
     }
 

@@ -12,6 +12,13 @@ mod mistakes;
 mod models;
 mod ollama;
 mod own;
+mod push;
+#[expect(dead_code, reason = "the hub's own tests use the rest")]
+#[path = "../../../hub/tests/fake/registry.rs"]
+mod registry;
 mod room;
+#[expect(dead_code, reason = "the hub's own tests use the rest")]
+#[path = "../../../hub/tests/fake/server.rs"]
+mod server;
 mod shutdown;
 mod tls;

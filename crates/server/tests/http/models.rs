@@ -132,7 +132,9 @@ fn sha256(bytes: &[u8]) -> String {
 fn what_is_not_there_says_so() {
     let tested = Tested::new();
     let status = |path: &str, body: Value| tested.post(path, &body).status;
-    assert_eq!(status("/api/push", json!({"model": "tiny"})), 501);
+    assert_eq!(status("/api/push", json!({"model": "reg.example/me/nosuchmodel"})), 404);
+    assert_eq!(status("/api/push", json!({"model": "../tiny"})), 400);
+    assert_eq!(status("/api/push", json!({"model": "http://reg.example/tiny"})), 400);
     assert_eq!(status("/api/pull", json!({"model": "/etc/passwd"})), 400);
     assert_eq!(status("/api/pull", json!({"model": "nosuchmodel", "stream": false})), 404);
 }

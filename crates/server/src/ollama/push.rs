@@ -1,0 +1,106 @@
+//! `/api/push`: sends a model to the registry that its name says, and says how far it is.
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use whit_hub::{Digest, Extras, ModelFacts, Package, PushEvent, RegistryName};
+
+use super::manage::details;
+use super::progress::{self, Reports};
+use crate::body;
+use crate::error::ApiError;
+use crate::library::Entry;
+use crate::own::blocking;
+use crate::state::AppState;
+
+#[derive(Deserialize, ToSchema)]
+pub(super) struct PushRequest {
+    /// The model, by a name that says where to: `owner/name:tag`, `host/owner/name:tag`.
+    #[serde(default, alias = "name")]
+    #[schema(required)]
+    model: String,
+    /// Without encryption.
+    #[serde(default)]
+    insecure: bool,
+    /// Answer in lines.
+    #[schema(default = true)]
+    stream: Option<bool>,
+}
+
+pub(super) async fn push(State(state): State<AppState>, body: Bytes) -> Response {
+    let work = async {
+        let request: PushRequest = body::parse(&body)?;
+        let (name, is_plain) = RegistryName::from_client(request.model.trim())
+            .map_err(|problem| ApiError::BadRequest(format!("invalid model name: {problem}")))?;
+        if is_plain && !request.insecure {
+            return Err(ApiError::BadRequest("insecure protocol http".to_owned()));
+        }
+        let model =
+            request.model.trim().trim_start_matches("https://").trim_start_matches("http://").to_owned();
+        let reading = state.clone();
+        let package = blocking(move || package(&reading, &model)).await?;
+        Ok::<_, ApiError>((request.stream.unwrap_or(true), request.insecure, name, package))
+    };
+    let (streaming, insecure, name, package) = match work.await {
+        Ok(started) => started,
+        Err(error) => return error.ollama(),
+    };
+    let push = move |reports: &Reports| {
+        let mut report = |event: PushEvent| match event {
+            PushEvent::Preparing => reports.lasting("retrieving manifest"),
+            PushEvent::Blob { digest, done, total } => reports.passing(json!({
+                "status": format!("pushing {}", digest.short()),
+                "digest": digest.to_string(),
+                "total": total,
+                "completed": done,
+            })),
+            PushEvent::Manifest => reports.lasting("pushing manifest"),
+        };
+        state.library.store().push(&package, &name, insecure, &mut report)
+    };
+    progress::respond(streaming, push).await
+}
+
+/// A model as a registry takes it.
+fn package(state: &AppState, model: &str) -> Result<Package, ApiError> {
+    let entry = state.library.find(model)?;
+    let facts = state.library.facts(&entry)?;
+    let details = details(&entry, &facts);
+    let text = |name: &str| details[name].as_str().unwrap_or_default().to_owned();
+    Ok(Package {
+        file: entry.path.clone(),
+        digest: digest(state, &entry),
+        facts: ModelFacts {
+            family: text("family"),
+            parameters: text("parameter_size"),
+            quantization: text("quantization_level"),
+        },
+        extras: extras(&entry),
+    })
+}
+
+/// The digest of the weights, where it was written down: a recipe has one of its own.
+fn digest(state: &AppState, entry: &Entry) -> Option<Digest> {
+    if let Some(uploaded) = entry.recipe.as_ref().and_then(|recipe| recipe.from.parse().ok()) {
+        return Some(uploaded);
+    }
+    let name = entry.parent.as_ref().unwrap_or(&entry.name);
+    let stored = state.library.store().resolve(&name.parse().ok()?).ok()??;
+    let manifest = stored.manifest.filter(|_| stored.path == entry.path)?;
+    Digest::from_hex(&manifest.sha256)
+}
+
+fn extras(entry: &Entry) -> Extras {
+    let Some(recipe) = entry.recipe.as_deref() else { return Extras::default() };
+    Extras {
+        system: recipe.system.clone(),
+        template: recipe.template.clone(),
+        go_template: None,
+        parameters: recipe.parameters.clone(),
+        messages: recipe.messages.iter().map(|message| json!(message)).collect::<Vec<Value>>(),
+        licenses: recipe.license.iter().cloned().collect(),
+    }
+}
