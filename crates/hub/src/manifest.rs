@@ -91,8 +91,12 @@ fn name_of(folder: &Path) -> String {
 
 /// Now, as RFC 3339 in UTC.
 pub(crate) fn now() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    rfc3339(seconds)
+    time(Some(SystemTime::now()))
+}
+
+/// A time as RFC 3339 in UTC; the beginning of 1970 where it is not known.
+pub(crate) fn time(time: Option<SystemTime>) -> String {
+    rfc3339(time.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs()))
 }
 
 /// Days to dates by the era arithmetic of H. Hinnant, "chrono-compatible low-level date algorithms".

@@ -1,5 +1,10 @@
 //! What a pull reports while it runs.
 
+use std::time::{Duration, Instant};
+
+/// The least time between two reports of a phase.
+const INTERVAL: Duration = Duration::from_millis(90);
+
 /// What a pull is doing. Phases come in this order; all but [`Phase::Downloading`] may be absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -9,6 +14,8 @@ pub enum Phase {
     Checking,
     /// Parts arrive, and are unpacked as they do. `done` and `total` count bytes to download.
     Downloading,
+    /// A model is copied to or from a folder.
+    Copying,
     /// The model is whole, and is being written out to the disk and put in its place.
     Finishing,
 }
@@ -38,3 +45,15 @@ impl Progress {
 
 /// Who is told.
 pub(crate) type Report<'a> = &'a mut dyn FnMut(Progress);
+
+/// Passes on the first and the last report of each phase, and those between no oftener than ten times a second.
+pub(crate) fn throttle(report: &mut dyn FnMut(Progress)) -> impl FnMut(Progress) {
+    let mut last: Option<(Phase, Instant)> = None;
+    move |progress| {
+        let soon = last.is_some_and(|(phase, at)| phase == progress.phase && at.elapsed() < INTERVAL);
+        if !soon || progress.total == Some(progress.done) {
+            last = Some((progress.phase, Instant::now()));
+            report(progress);
+        }
+    }
+}

@@ -2,17 +2,14 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::catalog::Entry;
-use crate::progress::{Phase, Progress};
-use crate::source::Job;
+use crate::progress::{Phase, Progress, throttle};
+use crate::source::hub::cache::HubCache;
+use crate::source::{self, Job};
 use crate::staging::Staging;
 use crate::store::{Origin, Target};
-use crate::{Extras, HubError, Manifest, Reference, Resolved, Store, manifest};
-
-/// The least time between two reports of a phase.
-const INTERVAL: Duration = Duration::from_millis(90);
+use crate::{HubError, Manifest, Reference, Resolved, Store, manifest};
 
 impl Store {
     /// Gets a model into the store, or finds that it is there. A pull that fails or is killed keeps the parts that had
@@ -30,48 +27,95 @@ impl Store {
             return Ok(found);
         }
         let target = self.target(reference);
-        if let Some(found) = self.stored(&target)? {
+        if (!target.may_change() || self.config.network.offline)
+            && let Some(found) = self.here(reference, &target)?
+        {
             return Ok(found);
+        }
+        if let Origin::Hub(name) = &target.origin {
+            let cache = self.config.elsewhere.hugging_face.as_deref().ok_or(HubError::NoHome)?;
+            return source::hub::pull(&self.config.network, &HubCache::at(cache), name, report);
         }
         let jobs: Vec<Job> = match &target.origin {
             Origin::Nowhere => return Err(self.unknown(&target.name)),
-            Origin::Catalog(entry) => entry.places.iter().map(Job::of).collect(),
-            Origin::Source(_) => Vec::new(),
+            Origin::Catalog(entry) => entry.places.iter().map(Job::of).collect::<Result<_, _>>()?,
+            Origin::Source(_) | Origin::Hub(_) => Vec::new(),
         };
         let _lock = self.lock(&target, report)?;
         // Another process may have pulled it while this one waited.
-        if let Some(found) = self.stored(&target)? {
-            return Ok(found);
+        let here = self.stored(&target)?;
+        match (&target.origin, here) {
+            (Origin::Source(job), here) => self.pull_from(&target, here, job, None, report),
+            (_, Some(found)) => Ok(found),
+            _ => self.pull_from_any(&target, &jobs, report),
         }
-        match &target.origin {
-            Origin::Source(job) => self.pull_from(&target, None, job, report),
-            Origin::Catalog(entry) => {
-                let mut failed = None;
-                for job in &jobs {
-                    match self.pull_from(&target, Some(entry), job, report) {
-                        // The next place may do better, unless the trouble is on this machine.
-                        Err(error) if is_the_places_fault(&error) => failed = Some(error),
-                        done => return done,
+    }
+
+    /// Tries one place after the other: first in a hurry, and with patience only where none could be reached.
+    fn pull_from_any(
+        &self,
+        target: &Target,
+        jobs: &[Job],
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<Resolved, HubError> {
+        let hurry = Some(self.config.hurry);
+        let rounds: &[Option<Duration>] = if jobs.len() > 1 { &[hurry, None] } else { &[None] };
+        let mut failed = None;
+        for &hurry in rounds {
+            let mut reached = false;
+            for job in jobs {
+                match self.pull_from(target, None, job, hurry, report) {
+                    // The next place may do better, unless the trouble is on this machine.
+                    Err(error) if is_the_places_fault(&error) => {
+                        reached |= !matches!(error, HubError::Unreachable { .. } | HubError::Offline { .. });
+                        if jobs.len() > 1 {
+                            tracing::warn!("{}: {}", target.name, first_line(&error));
+                        }
+                        failed = Some(error);
                     }
+                    done => return done,
                 }
-                Err(failed.unwrap_or_else(|| HubError::NotStored { name: target.name.clone() }))
             }
-            Origin::Nowhere => Err(self.unknown(&target.name)),
+            if reached {
+                break;
+            }
         }
+        Err(failed.unwrap_or_else(|| HubError::NotStored { name: target.name.clone() }))
     }
 
     fn pull_from(
         &self,
         target: &Target,
-        entry: Option<&Entry>,
+        here: Option<Resolved>,
         job: &Job,
+        hurry: Option<Duration>,
         report: &mut dyn FnMut(Progress),
     ) -> Result<Resolved, HubError> {
-        let source = job.id();
+        let mut config = self.config.clone();
+        config.network.connect = config.network.connect.min(hurry.unwrap_or(Duration::MAX));
+        let entry = match &target.origin {
+            Origin::Catalog(entry) => Some(entry),
+            _ => None,
+        };
+        let ready = job.find(&config)?;
+        let (source, extras) = (ready.source(), ready.extras());
+        if let Some(found) = here
+            && let Some(manifest) = &found.manifest
+            && ready.digest().is_none_or(|digest| digest.hex() == manifest.sha256)
+            && manifest.extras == extras
+        {
+            return Ok(found);
+        }
         tracing::debug!(name = target.name, source, "pulling");
-        let mut staging =
-            Staging::open(&self.partial(target), &source, entry.map(|entry| entry.size), report)?;
-        if let Err(error) = job.fetch(&self.config, &mut staging, report) {
+        let limit = entry.map(|entry| entry.size).or(ready.size());
+        if let (Some(entry), Some(size)) = (entry, ready.size())
+            && (entry.size != size || ready.digest().is_some_and(|digest| digest.hex() != entry.sha256))
+        {
+            let problem = format!("it has another file than the catalog knows as {}", target.name);
+            return Err(HubError::BadPackage { package: source, problem });
+        }
+        let mut staging = Staging::open(&self.partial(target), &ready.id(), limit, report)?;
+        if let Err(error) = ready.fetch(&config, hurry, &mut staging, report) {
             // Parts that arrived stay for the next pull; an empty file is of no use to it.
             if staging.n_parts() == 0 {
                 staging.discard()?;
@@ -98,39 +142,37 @@ impl Store {
             return Err(HubError::BadPackage { package: source, problem });
         }
         report(Progress { done: size, total: Some(size), ..Progress::new(Phase::Finishing) });
-
-        let folder = self.folder(target);
-        fs::create_dir_all(&folder).map_err(|error| HubError::io(&folder, "create the folder", error))?;
         let manifest = Manifest {
             name: target.name.clone(),
             source,
-            file: self.file_name(target),
+            file: String::new(),
             size,
             sha256,
             licence: entry.map(|entry| entry.licence.to_owned()),
             parameters: entry.map(|entry| entry.parameters.to_owned()),
             description: entry.map(|entry| entry.description.to_owned()),
             pulled: manifest::now(),
-            extras: Extras::default(),
+            extras,
         };
+        self.keep(target, staging, manifest)
+    }
+
+    /// Puts a whole file in its place, with its manifest.
+    pub(crate) fn keep(
+        &self,
+        target: &Target,
+        staging: Staging,
+        manifest: Manifest,
+    ) -> Result<Resolved, HubError> {
+        let folder = self.folder(target);
+        fs::create_dir_all(&folder).map_err(|error| HubError::io(&folder, "create the folder", error))?;
+        let manifest = Manifest { file: self.file_name(target), ..manifest };
         let path = folder.join(&manifest.file);
         // The manifest first: killed in between, the next pull finds every part still here.
         manifest.write(&folder)?;
         staging.install(&path)?;
         sync_folder(&folder);
         Ok(Resolved { path, name: manifest.name.clone(), manifest: Some(manifest) })
-    }
-}
-
-/// Passes on the first and the last report of each phase, and those between no oftener than ten times a second.
-fn throttle(report: &mut dyn FnMut(Progress)) -> impl FnMut(Progress) {
-    let mut last: Option<(Phase, Instant)> = None;
-    move |progress| {
-        let soon = last.is_some_and(|(phase, at)| phase == progress.phase && at.elapsed() < INTERVAL);
-        if !soon || progress.total == Some(progress.done) {
-            last = Some((progress.phase, Instant::now()));
-            report(progress);
-        }
     }
 }
 
@@ -143,7 +185,20 @@ fn is_the_places_fault(error: &HubError) -> bool {
             | HubError::NoPip { .. }
             | HubError::BadPackage { .. }
             | HubError::WrongContent { .. }
+            | HubError::Unreachable { .. }
+            | HubError::Interrupted { .. }
+            | HubError::Forbidden { .. }
+            | HubError::Unauthorized { .. }
+            | HubError::NotThere { .. }
+            | HubError::Status { .. }
+            | HubError::Garbled { .. }
+            | HubError::BadAnswer { .. }
     )
+}
+
+/// An error in a line.
+fn first_line(error: &HubError) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// Makes the names in a folder last through a power cut, where the system can.

@@ -8,10 +8,10 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use crate::HubError;
-use crate::digest::hex;
+use crate::digest::{Digest, hex};
 use crate::manifest::write_whole;
 use crate::progress::{Phase, Progress, Report};
 
@@ -117,6 +117,53 @@ impl Staging {
         Ok(Part { hasher: self.settled.clone(), end, staging: self })
     }
 
+    /// Forgets everything that is there.
+    pub(crate) fn clear(&mut self) -> Result<(), HubError> {
+        self.record.parts.clear();
+        self.settled = Sha256::new();
+        self.save()
+    }
+
+    /// The digest of what is there.
+    pub(crate) fn digest(&self) -> Digest {
+        Digest::finished(self.settled.clone())
+    }
+
+    /// Where a part begins and ends.
+    pub(crate) fn range(&self, i: usize) -> (u64, u64) {
+        let end = |i: usize| self.record.parts.get(i).map_or(0, |part| part.end);
+        (i.checked_sub(1).map_or(0, end), end(i))
+    }
+
+    /// Puts other bytes in the place of a part, if they are others; says whether they were.
+    pub(crate) fn replace(&mut self, i: usize, bytes: &[u8]) -> Result<bool, HubError> {
+        let fail = |error| HubError::io(&self.data, "write", error);
+        let (start, end) = self.range(i);
+        if end - start != bytes.len() as u64 {
+            return Ok(false);
+        }
+        let mut there = vec![0; bytes.len()];
+        self.file
+            .seek(SeekFrom::Start(start))
+            .and_then(|_| self.file.read_exact(&mut there))
+            .map_err(fail)?;
+        if there == bytes {
+            return Ok(false);
+        }
+        self.file.seek(SeekFrom::Start(start)).and_then(|_| self.file.write_all(bytes)).map_err(fail)?;
+        // Every digest from here on is of other bytes.
+        self.settled = settle(&mut self.file, &mut self.record.parts).map_err(fail)?;
+        self.save()?;
+        Ok(true)
+    }
+
+    fn save(&self) -> Result<(), HubError> {
+        let path = self.folder.join(RECORD);
+        let text =
+            serde_json::to_vec(&self.record).map_err(|error| HubError::io(&path, "write", error.into()))?;
+        write_whole(&path, &text)
+    }
+
     /// The digest and the length of the whole, and its first bytes.
     pub(crate) fn facts(&mut self) -> Result<(String, u64, Vec<u8>), HubError> {
         let mut head = Vec::new();
@@ -171,10 +218,7 @@ impl Part<'_> {
         let sha256 = hex(&hasher.clone().finalize());
         staging.record.parts.push(Settled { end, sha256, fetched });
         staging.settled = hasher;
-        let path = staging.folder.join(RECORD);
-        let text = serde_json::to_vec(&staging.record)
-            .map_err(|error| HubError::io(&path, "write", error.into()))?;
-        write_whole(&path, &text)
+        staging.save()
     }
 }
 
@@ -208,6 +252,24 @@ fn verify(file: &mut File, parts: &[Settled], report: Report<'_>) -> io::Result<
         whole = (hasher.clone(), i + 1);
     }
     Ok(whole)
+}
+
+/// Calculates the digests of all parts anew; gives the state after the last.
+fn settle(file: &mut File, parts: &mut [Settled]) -> io::Result<Sha256> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    file.seek(SeekFrom::Start(0))?;
+    for part in parts {
+        while at < part.end {
+            let want = usize::try_from(part.end - at).unwrap_or(usize::MAX).min(buffer.len());
+            file.read_exact(&mut buffer[..want])?;
+            hasher.update(&buffer[..want]);
+            at += want as u64;
+        }
+        part.sha256 = hex(&hasher.clone().finalize());
+    }
+    Ok(hasher)
 }
 
 /// Removes what a killed pull was downloading.

@@ -18,9 +18,13 @@ use std::time::Duration;
 use crate::catalog::{self, CATALOG, Entry};
 use crate::manifest;
 use crate::progress::{Phase, Progress, Report};
-use crate::source::Job;
+use crate::source::hub::HubName;
+use crate::source::{Job, Source};
 use crate::staging::remove_folder;
-use crate::{HubError, Manifest, Network, Reference};
+use crate::{Elsewhere, HubError, Manifest, Network, Reference, RegistryName};
+
+/// The usual time for a place to be reached.
+const HURRY: Duration = Duration::from_secs(3);
 
 /// Where the store is, and what it works with.
 #[derive(Clone, Debug)]
@@ -33,12 +37,23 @@ pub struct Config {
     pub catalog: &'static [Entry],
     /// What the network may be used for, and with what.
     pub network: Network,
+    /// Where other programs keep models.
+    pub elsewhere: Elsewhere,
+    /// How long a place may take to be reached, while there are others to try.
+    pub hurry: Duration,
 }
 
 impl Config {
     /// A store in `home`, with the usual catalog, and pip wherever it is found.
     pub fn new(home: impl Into<PathBuf>) -> Config {
-        Config { home: home.into(), pip: None, catalog: CATALOG, network: Network::default() }
+        Config {
+            home: home.into(),
+            pip: None,
+            catalog: CATALOG,
+            network: Network::default(),
+            elsewhere: Elsewhere::default(),
+            hurry: HURRY,
+        }
     }
 
     /// As the environment says: `home` where it is given, else `WHIT_HOME`, or the platform's folder for application data (`$XDG_DATA_HOME/whit` or
@@ -49,7 +64,8 @@ impl Config {
         let home = given.or_else(|| home(|name| std::env::var_os(name))).ok_or(HubError::NoHome)?;
         let pip = std::env::var_os("WHIT_PIP").and_then(pip_words);
         let network = Network::from_env(&home)?;
-        Ok(Config { pip, network, ..Config::new(home) })
+        let elsewhere = Elsewhere::from_variables(&|name| std::env::var(name).ok());
+        Ok(Config { pip, network, elsewhere, ..Config::new(home) })
     }
 }
 
@@ -109,10 +125,23 @@ pub(crate) struct Target {
     pub(crate) origin: Origin,
 }
 
+impl Target {
+    /// Whether the same name may mean another file tomorrow.
+    pub(crate) fn may_change(&self) -> bool {
+        match &self.origin {
+            Origin::Source(job) => job.may_change(),
+            Origin::Hub(_) => true,
+            Origin::Catalog(_) | Origin::Nowhere => false,
+        }
+    }
+}
+
 /// Where a model can be got.
 pub(crate) enum Origin {
     Catalog(Entry),
     Source(Job),
+    /// In the Hugging Face Hub, and then in the cache that its tools share.
+    Hub(HubName),
     /// Nowhere: it is in the store or not at all.
     Nowhere,
 }
@@ -141,7 +170,7 @@ impl Store {
             };
         }
         let target = self.target(reference);
-        if let Some(found) = self.stored(&target)? {
+        if let Some(found) = self.here(reference, &target)? {
             return Ok(Some(found));
         }
         match target.origin {
@@ -150,7 +179,7 @@ impl Store {
         }
     }
 
-    /// The stored models, by name. A folder that is not a model, or a damaged one, is left out.
+    /// The stored models, by name, and those that other programs keep. A folder that is not a model, or a damaged one, is left out.
     pub fn list(&self) -> Result<Vec<Manifest>, HubError> {
         let mut models = Vec::new();
         for family in subfolders(&self.config.home.join("models"))? {
@@ -162,7 +191,10 @@ impl Store {
                 }
             }
         }
+        models.extend(self.config.elsewhere.list());
         models.sort_by(|a, b| a.name.cmp(&b.name));
+        // What was pulled is ours; the same by another program comes second.
+        models.dedup_by(|b, a| a.name == b.name);
         Ok(models)
     }
 
@@ -183,6 +215,9 @@ impl Store {
         let target = self.target(reference);
         let (folder, partial) = (self.folder(&target), self.partial(&target));
         if !folder.exists() && !partial.exists() {
+            if let Some(found) = self.config.elsewhere.find(reference) {
+                return Err(HubError::NotOurs { name: found.name, path: found.path });
+            }
             return match target.origin {
                 Origin::Nowhere => Err(self.unknown(&target.name)),
                 _ => Err(HubError::NotStored { name: target.name }),
@@ -213,7 +248,11 @@ impl Store {
             Reference::Source(source) => Target {
                 name: source.to_string(),
                 folders: [source.scheme().to_owned(), source.folder()],
-                origin: Origin::Source(source.job()),
+                origin: match (source, source.job()) {
+                    (_, Some(job)) => Origin::Source(job),
+                    (Source::Hub(name), _) => Origin::Hub(name.clone()),
+                    _ => Origin::Nowhere,
+                },
             },
             Reference::Name(name, tag) => match catalog::find(self.config.catalog, name, tag.as_deref()) {
                 Some(entry) => Target {
@@ -241,6 +280,26 @@ impl Store {
             hint = format!("to use the file of that name, write `./{name}`");
         }
         HubError::UnknownModel { name: name.to_owned(), hint }
+    }
+
+    /// The model, if it is in the store, or another program keeps it.
+    pub(crate) fn here(&self, reference: &Reference, target: &Target) -> Result<Option<Resolved>, HubError> {
+        match self.stored(target)? {
+            Some(found) => Ok(Some(found)),
+            // A name of the catalog is one file, known by its digest; others' files of that name may be any.
+            None if matches!(target.origin, Origin::Catalog(_)) => Ok(None),
+            None => {
+                // What was pulled as `ollama:name:tag` is also called as clients of Ollama call it.
+                if let Reference::Name(..) = reference
+                    && let Ok(name) = RegistryName::ollama(&reference.to_string())
+                    && let Some(found) =
+                        self.stored(&self.target(&Reference::Source(Source::Registry(name))))?
+                {
+                    return Ok(Some(found));
+                }
+                Ok(self.config.elsewhere.find(reference))
+            }
+        }
     }
 
     /// The model, if it is in the store and its file is as long as it should be.
@@ -289,16 +348,20 @@ impl Store {
         let path = folder.join(target.folders.join("@"));
         let opened = fs::create_dir_all(&folder)
             .and_then(|()| OpenOptions::new().write(true).create(true).truncate(false).open(&path));
-        let file = opened.map_err(|error| HubError::io(&path, "open the lock file", error))?;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) => {
-                    report(Progress::new(Phase::Waiting));
-                    thread::sleep(Duration::from_millis(200));
-                }
-                Err(TryLockError::Error(error)) => return Err(HubError::io(&path, "lock", error)),
+        hold(opened.map_err(|error| HubError::io(&path, "open the lock file", error))?, &path, report)
+    }
+}
+
+/// Locks a file, and waits while another process holds it.
+pub(crate) fn hold(file: File, path: &Path, report: Report<'_>) -> Result<File, HubError> {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => {
+                report(Progress::new(Phase::Waiting));
+                thread::sleep(Duration::from_millis(200));
             }
+            Err(TryLockError::Error(error)) => return Err(HubError::io(path, "lock", error)),
         }
     }
 }

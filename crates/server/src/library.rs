@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use whit_engine::{Message, ModelInfo};
 use whit_files::Gguf;
-use whit_hub::{Reference, Resolved, Store};
+use whit_hub::{Manifest, Reference, Resolved, Store};
 
 use crate::error::{ApiError, ServerError};
 use crate::prompt::{INFILL, Input};
@@ -60,6 +60,24 @@ pub(crate) struct Recipe {
 }
 
 impl Recipe {
+    /// What a stored model brings of its own; `None` for weights alone.
+    fn of_stored(manifest: &Manifest, modified: SystemTime) -> Option<Arc<Recipe>> {
+        let extras = &manifest.extras;
+        if extras.is_empty() {
+            return None;
+        }
+        let message = |message: &Value| serde_json::from_value(message.clone()).ok();
+        Some(Arc::new(Recipe {
+            from: manifest.name.clone(),
+            system: extras.system.clone(),
+            template: extras.template.clone(),
+            license: (!extras.licenses.is_empty()).then(|| extras.licenses.join("\n\n")),
+            parameters: extras.parameters.clone(),
+            messages: extras.messages.iter().filter_map(message).collect(),
+            created: modified.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        }))
+    }
+
     /// Puts in front of a conversation what belongs there.
     pub(crate) fn apply(&self, input: Input) -> Input {
         let Input::Chat(mut chat) = input else { return input };
@@ -323,7 +341,12 @@ impl Entry {
     fn of_stored(found: Resolved) -> Option<Entry> {
         let entry = Entry::of_file(&found.name, &found.path)?;
         Some(match found.manifest {
-            Some(manifest) => Entry { digest: manifest.sha256, ..entry },
+            Some(manifest) => {
+                let recipe = Recipe::of_stored(&manifest, entry.modified);
+                // Another program's file may have none; then what identifies the file does.
+                let digest = if manifest.sha256.is_empty() { entry.digest } else { manifest.sha256 };
+                Entry { digest, recipe, ..entry }
+            }
             None => entry,
         })
     }

@@ -2,6 +2,8 @@
 
 mod bench;
 mod doctor;
+mod export;
+mod import;
 mod list;
 mod perplexity;
 mod pull;
@@ -30,6 +32,8 @@ pub(crate) enum Command {
     List(list::Arguments),
     Show(show::Arguments),
     Rm(rm::Arguments),
+    Export(export::Arguments),
+    Import(import::Arguments),
     Tokenize(tokenize::Arguments),
     Perplexity(perplexity::Arguments),
     Bench(bench::Arguments),
@@ -58,6 +62,8 @@ pub(crate) fn dispatch(command: Command, global: &Global, start: Instant) -> Res
         Command::List(arguments) => list::run(&arguments, global),
         Command::Show(arguments) => show::run(&arguments, global),
         Command::Rm(arguments) => rm::run(&arguments, global),
+        Command::Export(arguments) => export::run(&arguments, global),
+        Command::Import(arguments) => import::run(&arguments, global),
         Command::Tokenize(arguments) => tokenize::run(&arguments, global),
         Command::Perplexity(arguments) => perplexity::run(&arguments, global),
         Command::Bench(arguments) => bench::run(&arguments, global),

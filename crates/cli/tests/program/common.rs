@@ -25,9 +25,11 @@ impl Run {
 /// The program with an empty home and nothing of ours in the environment.
 pub(crate) fn command(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_whit"));
-    for name in ["WHIT_CPU_LEVEL", "WHIT_PIP"] {
+    for name in ["WHIT_CPU_LEVEL", "WHIT_PIP", "HF_HOME", "HF_HUB_CACHE", "OLLAMA_MODELS", "XDG_CACHE_HOME"] {
         command.env_remove(name);
     }
+    // What other programs keep below the user's own home is not this test's.
+    command.env("HOME", home);
     command.env("WHIT_HOME", home).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -9,13 +9,14 @@
 
 mod guard;
 mod origin;
+pub(crate) mod ranges;
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use ureq::http::header::{AUTHORIZATION, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use ureq::http::{Method, Uri};
@@ -36,6 +37,8 @@ pub(crate) const ATTEMPTS: u32 = 6;
 const MAX_WAIT: Duration = Duration::from_secs(30);
 /// How long an answer may take to begin.
 const ANSWER: Duration = Duration::from_secs(60);
+/// What a timeout is called.
+const SILENT: &str = "it was silent for too long";
 /// The most bytes of an answer's head.
 const MAX_HEAD: usize = 64 << 10;
 /// The most bytes of an error's body that are read.
@@ -149,10 +152,12 @@ impl Response {
     /// The error that an unwelcome status is, with what the place says of it.
     pub(crate) fn failure(self, what: &str) -> HubError {
         let (status, place, what) = (self.status, self.place.clone(), what.to_owned());
+        // The Hugging Face Hub says it in a header.
+        let header = self.header(&HeaderName::from_static("x-error-message")).map(str::to_owned);
         let mut text = Vec::new();
         // A complaint that cannot be read is none.
         let _ = self.reader().take(MAX_COMPLAINT).read_to_end(&mut text);
-        let said = complaint(&text);
+        let said = complaint(header.as_ref().map_or(&*text, |header| header.as_bytes()));
         match status {
             401 | 403 => HubError::Unauthorized { place, what, status, said },
             404 => HubError::NotThere { place, what, said },
@@ -258,6 +263,30 @@ impl Client {
         }
     }
 
+    /// Reads a small answer whole, and asks again where it breaks off. `what` is what a refusal is of.
+    pub(crate) fn whole(
+        &self,
+        limit: u64,
+        what: &str,
+        ask: impl Fn() -> Result<Response, HubError>,
+    ) -> Result<(HeaderMap, Vec<u8>), HubError> {
+        let mut attempt = 1;
+        loop {
+            let response = ask()?;
+            if !response.is_success() {
+                return Err(response.failure(what));
+            }
+            let headers = response.headers.clone();
+            match response.bytes(limit) {
+                Err(HubError::Interrupted { .. }) if attempt < ATTEMPTS => {
+                    std::thread::sleep(self.wait(attempt, None));
+                    attempt += 1;
+                }
+                result => return result.map(|bytes| (headers, bytes)),
+            }
+        }
+    }
+
     /// How long to wait after a failed attempt, counted from 1. `asked` is the place's own `Retry-After`.
     pub(crate) fn wait(&self, attempt: u32, asked: Option<&str>) -> Duration {
         let doubled = self.network.backoff.saturating_mul(1 << attempt.saturating_sub(1).min(10));
@@ -356,13 +385,13 @@ impl Client {
                 answer
             }
         };
-        let answer = answer.map_err(|error| self.failed(&place, error))?;
+        let answer = answer.map_err(|error| Client::failed(&place, error))?;
         let (head, body) = answer.into_parts();
         tracing::debug!(status = head.status.as_u16(), "answered");
         Ok(Response { status: head.status.as_u16(), headers: head.headers, url: url.clone(), body, place })
     }
 
-    fn failed(&self, place: &str, error: Error) -> HubError {
+    fn failed(place: &str, error: Error) -> HubError {
         let place = place.to_owned();
         let unreachable = |place, problem: &str| HubError::Unreachable { place, problem: problem.to_owned() };
         match error {
@@ -379,10 +408,7 @@ impl Client {
                 HubError::Unreachable { place, problem: format!("TLS: {error}") }
             }
             Error::Tls(problem) => HubError::Unreachable { place, problem: format!("TLS: {problem}") },
-            Error::Timeout(_) => {
-                let problem = format!("it was silent for {} s", self.network.stall.as_secs_f32());
-                HubError::Interrupted { place, problem }
-            }
+            Error::Timeout(_) => HubError::Interrupted { place, problem: SILENT.to_owned() },
             Error::Other(error) if error.is::<NotPublic>() => {
                 HubError::Forbidden { place, problem: NotPublic.to_string() }
             }
@@ -415,7 +441,12 @@ fn is_unreachable(error: &io::Error) -> bool {
 
 /// An answer that broke off.
 pub(crate) fn interrupted(place: &str, error: &io::Error) -> HubError {
-    HubError::Interrupted { place: place.to_owned(), problem: error.to_string() }
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    let problem = match inner {
+        Some(Error::Timeout(_)) => SILENT.to_owned(),
+        _ => error.to_string(),
+    };
+    HubError::Interrupted { place: place.to_owned(), problem }
 }
 
 /// The origin of an address for messages, without what it may hold of secrets.
@@ -426,6 +457,18 @@ pub(crate) fn place_of(url: &Uri) -> String {
 /// An address for the log: what follows `?` is often a signature.
 fn without_query(url: &Uri) -> String {
     format!("{}{}", place_of(url), url.path())
+}
+
+/// Sleeps, and wakes early when `cancelled`.
+pub(crate) fn sleep(time: Duration, cancelled: &AtomicBool) {
+    let end = Instant::now() + time;
+    while !cancelled.load(Ordering::Relaxed) {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::sleep(left.min(Duration::from_millis(50)));
+    }
 }
 
 fn roots(path: &Path) -> Result<RootCerts, HubError> {

@@ -29,10 +29,11 @@ impl Origin {
         if host.is_empty() || authority.as_str().contains('@') {
             return None;
         }
-        let port = match authority.port() {
-            Some(port) => port.as_str().parse().ok()?,
-            None if encrypted => 443,
-            None => 80,
+        let port = match authority.as_str().strip_prefix(authority.host())? {
+            "" if encrypted => 443,
+            "" => 80,
+            // A port that is none is not the usual one.
+            _ => authority.port_u16()?,
         };
         Some(Origin { encrypted, host, port })
     }

@@ -6,6 +6,7 @@
 
 mod auth;
 mod name;
+mod pull;
 mod push;
 
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +16,7 @@ use ureq::http::Uri;
 use ureq::http::header::WWW_AUTHENTICATE;
 
 pub use self::name::RegistryName;
+pub(crate) use self::pull::{Found, extras, weights};
 pub use self::push::{ModelFacts, Package, PushEvent};
 use crate::HubError;
 use crate::digest::Digest;
@@ -49,8 +51,8 @@ pub(crate) struct RegistryManifest {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Layer {
     media_type: String,
-    digest: Digest,
-    size: u64,
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
 }
 
 /// One repository of a registry, spoken to with the least rights that do.
@@ -95,10 +97,24 @@ impl Registry {
         })
     }
 
-    /// Asks with the token that there is, and with a new one where the registry demands it.
+    /// Asks, and asks again where that may help.
     fn send(&self, request: &Request<'_>) -> Result<Response, HubError> {
+        self.with_login(request, |request| self.client.send(request))
+    }
+
+    /// Asks once.
+    fn ask_once(&self, request: &Request<'_>) -> Result<Response, HubError> {
+        self.with_login(request, |request| self.client.once(request))
+    }
+
+    /// Asks with the token that there is, and with a new one where the registry demands it.
+    fn with_login(
+        &self,
+        request: &Request<'_>,
+        ask: impl Fn(&Request<'_>) -> Result<Response, HubError>,
+    ) -> Result<Response, HubError> {
         let with = |authorization| Request { authorization, ..request.clone() };
-        let response = self.client.send(&with(self.authorization()))?;
+        let response = ask(&with(self.authorization()))?;
         if response.status != 401 {
             return Ok(response);
         }
@@ -117,7 +133,7 @@ impl Registry {
             return Ok(response);
         };
         *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization.clone());
-        self.client.send(&with(Some(authorization)))
+        ask(&with(Some(authorization)))
     }
 
     fn authorization(&self) -> Option<Authorization> {

@@ -95,13 +95,17 @@ impl RegistryName {
         if insecure || listed { plain } else { format!("https://{host}") }
     }
 
+    /// The host, where the name says one.
+    pub(crate) fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
     /// `owner/name`.
     pub(crate) fn repository(&self) -> &str {
         &self.repository
     }
 
     /// The tag or the digest, as it is asked for.
-    #[cfg(test)]
     pub(crate) fn version(&self) -> String {
         match &self.version {
             Version::Tag(tag) => tag.clone(),
@@ -114,6 +118,14 @@ impl RegistryName {
         match &self.version {
             Version::Tag(tag) => Some(tag),
             Version::Digest(_) => None,
+        }
+    }
+
+    /// The digest that the manifest must have, where the name says it.
+    pub(crate) fn digest(&self) -> Option<&Digest> {
+        match &self.version {
+            Version::Tag(_) => None,
+            Version::Digest(digest) => Some(digest),
         }
     }
 

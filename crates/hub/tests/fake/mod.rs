@@ -18,6 +18,7 @@ pub(crate) struct Fake {
     pub(crate) root: PathBuf,
     pub(crate) store: Store,
     pub(crate) model: Vec<u8>,
+    catalog: &'static [Entry],
     /// Removes everything at the end; `None` where another process does.
     _folder: Option<TempDir>,
 }
@@ -72,15 +73,20 @@ impl Fake {
         };
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake/pip.sh");
         let pip = ["sh".into(), script.into(), root.join("wheels").into_os_string()];
-        let catalog = Box::leak(Box::new([entry]));
+        let catalog: &'static [Entry] = Box::leak(Box::new([entry]));
         let config = Config { pip: Some(pip.to_vec()), catalog, ..Config::new(root.join("home")) };
-        Fake { store: Store::open(config), root, model, _folder: None }
+        Fake { store: Store::open(config), root, model, catalog, _folder: None }
+    }
+
+    /// The usual catalog, with another command for pip.
+    pub(crate) fn with_pip(&self, words: &[&str]) -> Store {
+        Store::open(Config { catalog: whit_hub::catalog::CATALOG, ..self.config(words) })
     }
 
     /// The same store with another command for pip.
-    pub(crate) fn with_pip(&self, words: &[&str]) -> Store {
+    pub(crate) fn config(&self, words: &[&str]) -> Config {
         let pip = Some(words.iter().map(OsString::from).collect());
-        Store::open(Config { pip, ..Config::new(self.root.join("home")) })
+        Config { pip, catalog: self.catalog, ..Config::new(self.root.join("home")) }
     }
 
     pub(crate) fn add_wheel(&self, package: &str, bytes: &[u8]) {

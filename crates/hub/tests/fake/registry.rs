@@ -70,6 +70,11 @@ impl FakeRegistry {
         digest
     }
 
+    /// Other bytes under a digest that is not theirs.
+    pub(crate) fn replace_blob(&self, digest: &str, bytes: &[u8]) {
+        self.state.lock().unwrap().blobs.insert(digest.to_owned(), bytes.to_vec());
+    }
+
     /// A manifest, as it was put.
     pub(crate) fn manifest(&self, name: &str) -> Option<Value> {
         self.state.lock().unwrap().manifests.get(name).map(|bytes| serde_json::from_slice(bytes).unwrap())

@@ -69,6 +69,7 @@ fn status(progress: &Progress, digest: Option<&str>) -> Value {
     let mut set = |name: &str, value: Value| object.insert(name.to_owned(), value);
     match progress.phase {
         Phase::Waiting => set("status", "waiting for another pull of this model".into()),
+        Phase::Copying => set("status", "copying".into()),
         Phase::Checking => set("status", "checking what is here".into()),
         Phase::Finishing => set("status", "verifying sha256 digest".into()),
         Phase::Downloading => {

@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
-use whit_hub::{Digest, Extras, ModelFacts, Package, PushEvent, RegistryName};
+use whit_hub::{Digest, Extras, Manifest, ModelFacts, Package, PushEvent, RegistryName};
 
 use super::manage::details;
 use super::progress::{self, Reports};
@@ -70,30 +70,37 @@ fn package(state: &AppState, model: &str) -> Result<Package, ApiError> {
     let facts = state.library.facts(&entry)?;
     let details = details(&entry, &facts);
     let text = |name: &str| details[name].as_str().unwrap_or_default().to_owned();
+    let stored = stored(state, &entry);
     Ok(Package {
         file: entry.path.clone(),
-        digest: digest(state, &entry),
+        digest: digest(&entry, stored.as_ref()),
         facts: ModelFacts {
             family: text("family"),
             parameters: text("parameter_size"),
             quantization: text("quantization_level"),
         },
-        extras: extras(&entry),
+        extras: extras(&entry, stored),
     })
 }
 
 /// The digest of the weights, where it was written down: a recipe has one of its own.
-fn digest(state: &AppState, entry: &Entry) -> Option<Digest> {
-    if let Some(uploaded) = entry.recipe.as_ref().and_then(|recipe| recipe.from.parse().ok()) {
-        return Some(uploaded);
-    }
-    let name = entry.parent.as_ref().unwrap_or(&entry.name);
-    let stored = state.library.store().resolve(&name.parse().ok()?).ok()??;
-    let manifest = stored.manifest.filter(|_| stored.path == entry.path)?;
-    Digest::from_hex(&manifest.sha256)
+fn digest(entry: &Entry, stored: Option<&Manifest>) -> Option<Digest> {
+    let uploaded = entry.recipe.as_ref().and_then(|recipe| recipe.from.parse().ok());
+    uploaded.or_else(|| Digest::from_hex(&stored?.sha256))
 }
 
-fn extras(entry: &Entry) -> Extras {
+/// The store's word on the file of a model.
+fn stored(state: &AppState, entry: &Entry) -> Option<Manifest> {
+    let name = entry.parent.as_ref().unwrap_or(&entry.name);
+    let found = state.library.store().resolve(&name.parse().ok()?).ok()??;
+    found.manifest.filter(|_| found.path == entry.path)
+}
+
+fn extras(entry: &Entry, stored: Option<Manifest>) -> Extras {
+    // What was pulled goes on as it came.
+    if let Some(manifest) = stored.filter(|manifest| manifest.name == entry.name) {
+        return manifest.extras;
+    }
     let Some(recipe) = entry.recipe.as_deref() else { return Extras::default() };
     Extras {
         system: recipe.system.clone(),

@@ -151,10 +151,12 @@ impl Job {
         self.id.clone()
     }
 
-    /// Fetches the parts that `staging` lacks, and appends them. `command` runs pip; without one it is looked for.
+    /// Fetches the parts that `staging` lacks, and appends them. `command` runs pip; without one it is looked for. An index
+    /// that does not answer within `hurry` is left.
     pub(crate) fn fetch(
         &self,
         command: Option<&[OsString]>,
+        hurry: Option<Duration>,
         staging: &mut Staging,
         report: Report<'_>,
     ) -> Result<(), HubError> {
@@ -181,6 +183,9 @@ impl Job {
         while let Some(part) = self.parts.get(staging.n_parts()) {
             for download in &mut running {
                 download.poll()?;
+                if hurry.is_some_and(|hurry| download.is_unreached(hurry)) {
+                    return Err(download.offline());
+                }
             }
             let ready = running.pop_front_if(|download| download.is_done());
             // The next downloads run while a part is unpacked.

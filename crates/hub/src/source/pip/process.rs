@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::HubError;
 
@@ -84,7 +85,8 @@ impl Pip {
         // Errors are recognised by their text.
         command.env("LC_ALL", "C.UTF-8");
         tracing::debug!(?command, "starting pip");
-        let download = |child| Download { pip: self, package: requirement.to_owned(), folder, child };
+        let package = requirement.to_owned();
+        let download = |child| Download { pip: self, package, folder, child, asking: None };
         match command.spawn() {
             Ok(child) => Ok(download(Some(child))),
             Err(error) => {
@@ -102,6 +104,8 @@ pub(super) struct Download<'a> {
     folder: PathBuf,
     /// `None` when finished.
     child: Option<Child>,
+    /// When it was first seen to ask the package index.
+    asking: Option<Instant>,
 }
 
 impl Download<'_> {
@@ -124,6 +128,24 @@ impl Download<'_> {
             }
             Err(error) => Err(HubError::io(&self.folder, "wait for pip in", error)),
         }
+    }
+
+    /// Whether the package index has not answered within `hurry`, or could not be connected to.
+    pub(super) fn is_unreached(&mut self, hurry: Duration) -> bool {
+        if self.child.is_none() || self.arrived() > 0 {
+            return false;
+        }
+        let log = self.log();
+        if log.contains("Downloading ") || !log.contains("Collecting ") {
+            return false;
+        }
+        let since = self.asking.get_or_insert_with(Instant::now);
+        since.elapsed() > hurry || reason(&log) == Reason::Offline
+    }
+
+    /// The error of an index that is not waited for.
+    pub(super) fn offline(&self) -> HubError {
+        HubError::Offline { package: self.package.clone(), log: summary(&self.log()) }
     }
 
     /// Bytes of the package that are on the disk: the length of the largest file, since pip writes one and then moves
