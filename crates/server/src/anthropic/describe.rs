@@ -85,6 +85,15 @@ struct TokenCount {
     input_tokens: usize,
 }
 
+/// What the answer has to look like.
+#[derive(ToSchema)]
+#[schema(as = AnthropicOutputConfig)]
+pub(super) struct OutputConfig {
+    /// `{"type": "json_schema", "schema": {..}}`: the answer is an instance of the schema.
+    #[schema(value_type = Option<Object>)]
+    format: Value,
+}
+
 /// Text, or blocks of type `text`.
 #[derive(ToSchema)]
 #[serde(untagged)]

@@ -5,11 +5,12 @@ use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use utoipa::ToSchema;
 use whit_engine::{Message, SamplerConfig};
+use whit_sample::Grammar;
 
-use super::describe::{Choice, Text, Thinking, Tool};
+use super::describe::{Choice, OutputConfig, Text, Thinking, Tool};
 use crate::error::ApiError;
 use crate::generate::Job;
-use crate::openai::answer::{Manner, ToolChoice};
+use crate::openai::answer::{self, Manner, ToolChoice};
 use crate::openai::messages::{text, tool_call};
 use crate::prompt::{Chat, Input};
 
@@ -49,6 +50,9 @@ pub(super) struct Request {
     #[serde(default)]
     #[schema(value_type = Option<Thinking>)]
     thinking: Value,
+    #[serde(default)]
+    #[schema(value_type = Option<OutputConfig>)]
+    output_config: Value,
 }
 
 /// One turn.
@@ -107,6 +111,19 @@ impl Request {
         }
     }
 
+    /// The grammar that `output_config.format` demands.
+    fn format(&self) -> Result<Option<Grammar>, ApiError> {
+        let format = self.output_config.get("format").unwrap_or(&Value::Null);
+        match format.get("type").and_then(Value::as_str) {
+            None if format.is_null() => Ok(None),
+            Some("json_schema") => match format.get("schema") {
+                Some(schema) => answer::grammar(Grammar::json_schema(schema)).map(Some),
+                None => Err(bad("output_config.format: has no `schema`")),
+            },
+            _ => Err(bad("output_config.format: type must be `json_schema`")),
+        }
+    }
+
     /// The conversation, with what the model is told of its tools.
     pub(super) fn chat(&mut self, manner: &Manner, tools: &[Value]) -> Result<Chat, ApiError> {
         let mut messages = Vec::with_capacity(self.messages.len() + 1);
@@ -139,7 +156,10 @@ impl Request {
         if let Some(temperature) = self.temperature.filter(|t| !(0.0..=1.0).contains(t)) {
             return Err(bad(format!("temperature: is {temperature}, but must be from 0 to 1")));
         }
-        let grammar = manner.forced(&self.choice()?, tools)?;
+        let grammar = match manner.forced(&self.choice()?, tools)? {
+            Some(grammar) => Some(grammar),
+            None => self.format()?,
+        };
         let mut chat = self.chat(manner, tools)?;
         if grammar.is_some() {
             manner.think(&mut chat, false);

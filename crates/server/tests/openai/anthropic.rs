@@ -114,6 +114,13 @@ fn errors_as_clients_read_them() {
         ("messages", json!([{"role": "user", "content": [{"type": "image"}]}]), 400, "invalid_request_error"),
         ("temperature", json!(1.5), 400, "invalid_request_error"),
         ("tool_choice", json!({"type": "any"}), 400, "invalid_request_error"),
+        ("output_config", json!({"format": {"type": "xml"}}), 400, "invalid_request_error"),
+        (
+            "output_config",
+            json!({"format": {"type": "json_schema", "schema": false}}),
+            400,
+            "invalid_request_error",
+        ),
         ("tools", json!([{"type": "bash", "name": "b"}]), 400, "invalid_request_error"),
     ] {
         let mut request = request("chatty");
