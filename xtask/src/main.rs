@@ -7,6 +7,7 @@ mod args;
 mod clients;
 mod compare;
 mod data;
+mod load;
 mod neon;
 mod rules;
 mod serving;
@@ -39,6 +40,11 @@ cargo xtask <command>
             --model FILE --peer NAME=PROGRAM[,NAME=PROGRAM..] [--prompt 512] [--generate 128] [--depth 0]
             [--threads N] [--rounds 5] [--level avx2] [--whit PROGRAM]
             --render: only render BENCHMARKS.md from the receipts there are
+
+  load      many clients at once against `whit serve` and peers' servers in turns, memory over many requests, a shared
+            prompt; writes a receipt, renders BENCHMARKS.md
+            [--peer 'NAME=PROGRAM ARGUMENTS'].. [--rounds 3] [--requests 2000], --dry: write nothing
+            in a peer's arguments, {model} is the file, {port} where to listen, {clients} how many come at once
 ";
 
 fn main() -> ExitCode {
@@ -59,6 +65,7 @@ fn run() -> anyhow::Result<()> {
             Ok(())
         }
         Some("compare") => compare::run(args),
+        Some("load") => load::run(args),
         Some("neon") => neon::run(args),
         Some("test") => steps::run(args),
         Some(name) => steps::run_one(name, args),

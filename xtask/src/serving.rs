@@ -83,6 +83,11 @@ impl Server {
         &self.url
     }
 
+    /// Its process, for those who look at its memory.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends the server, and gives `result` of what was done with it; an error too if it had ended already, or a thread of it
     /// panicked. On an error, shows the last that it said.
     pub(crate) fn end(mut self, result: anyhow::Result<()>) -> anyhow::Result<()> {
@@ -138,14 +143,34 @@ fn whit(program: &Path, home: &Path) -> Command {
     command
 }
 
-/// Puts a model into `home`: pulled into `store` if it is not there, then linked, so that a test may delete it.
-fn link_model(program: &Path, store: &Path, home: &Path, model: &str) -> anyhow::Result<()> {
-    let (name, tag) = model.split_once(':').with_context(|| format!("`{model}` has no tag"))?;
-    let below = Path::new("models").join(name).join(tag);
-    if !store.join(&below).join("manifest.json").is_file() {
+/// The folder of a model in the store, where it is pulled to if it is not there.
+fn pulled(program: &Path, store: &Path, below: &Path, model: &str) -> anyhow::Result<PathBuf> {
+    let folder = store.join(below);
+    if !folder.join("manifest.json").is_file() {
         shell::run(whit(program, store).args(["pull", model]))?;
     }
-    let (from, to) = (store.join(&below), home.join(&below));
+    Ok(folder)
+}
+
+/// Where a model of the catalog lies below a home.
+fn below(model: &str) -> anyhow::Result<PathBuf> {
+    let (name, tag) = model.split_once(':').with_context(|| format!("`{model}` has no tag"))?;
+    Ok(Path::new("models").join(name).join(tag))
+}
+
+/// The file of a model of the catalog, for programs that want a path.
+pub(crate) fn model_file(program: &Path, model: &str) -> anyhow::Result<PathBuf> {
+    let folder = pulled(program, &data::existing_folder()?.join("home"), &below(model)?, model)?;
+    let mut paths = fs::read_dir(&folder)?.flatten().map(|entry| entry.path());
+    paths
+        .find(|path| path.extension().is_some_and(|extension| extension == "gguf"))
+        .with_context(|| format!("{} holds no model", folder.display()))
+}
+
+/// Puts a model into `home`: linked, so that a test may delete it.
+fn link_model(program: &Path, store: &Path, home: &Path, model: &str) -> anyhow::Result<()> {
+    let below = below(model)?;
+    let (from, to) = (pulled(program, store, &below, model)?, home.join(&below));
     fs::create_dir_all(&to)?;
     for entry in fs::read_dir(&from).with_context(|| format!("cannot list {}", from.display()))? {
         let (from, to) = (entry?.path(), &to);

@@ -4,7 +4,7 @@
 //! Peers are programs that take llama-bench's arguments and print its JSON. What `whit bench --json` prints is described in
 //! xtask/README.md.
 
-mod receipt;
+pub(crate) mod receipt;
 mod render;
 mod runner;
 
@@ -13,18 +13,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
-use serde_json::Value;
 
 use crate::args::Args;
-use crate::{serving, shell};
+use crate::{load, serving, shell};
 use receipt::{Host, Receipt, Series};
 use runner::{Engine, Settings, Test};
 
 pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
-    let receipts = shell::root().join("benchmarks/receipts");
     if args.switch("--render") {
         args.finish()?;
-        return render_all(&receipts);
+        return render_all();
     }
     let model = PathBuf::from(args.value("--model")?.context("--model FILE.gguf is missing")?);
     let peers = args.value("--peer")?;
@@ -61,11 +59,11 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     engines.extend(peer_engines);
     let series = measure(&engines, &settings, n_rounds)?;
     let receipt = Receipt::new(Host::read(), commit(), model, &settings, n_rounds, &series);
-    fs::create_dir_all(&receipts)?;
-    let path = receipts.join(receipt.file_name());
+    fs::create_dir_all(folder())?;
+    let path = folder().join(receipt.file_name());
     fs::write(&path, format!("{:#}\n", receipt.json)).with_context(|| path.display().to_string())?;
     eprintln!("wrote {}", path.display());
-    render_all(&receipts)
+    render_all()
 }
 
 /// Every engine once per round, each round in the same order.
@@ -82,7 +80,7 @@ fn measure(engines: &[Engine], settings: &Settings, n_rounds: usize) -> anyhow::
 }
 
 /// The commit, with a mark when the tree differs from it. Receipts and their table do not count.
-fn commit() -> String {
+pub(crate) fn commit() -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).current_dir(shell::root()).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -92,24 +90,17 @@ fn commit() -> String {
     if changes.is_none_or(|text| text.is_empty()) { head } else { format!("{head}+changes") }
 }
 
-fn render_all(folder: &Path) -> anyhow::Result<()> {
-    let mut receipts = Vec::new();
-    if folder.is_dir() {
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "json") {
-                let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-                let json: Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-                let name =
-                    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-                receipts.push((name, json));
-            }
-        }
-    }
+/// Renders BENCHMARKS.md.
+pub(crate) fn render_all() -> anyhow::Result<()> {
+    let page = render::markdown(receipt::read_all(&folder())?) + &load::markdown()?;
     let path = shell::root().join("BENCHMARKS.md");
-    fs::write(&path, render::markdown(receipts)).with_context(|| path.display().to_string())?;
+    fs::write(&path, page).with_context(|| path.display().to_string())?;
     eprintln!("wrote {}", path.display());
     Ok(())
+}
+
+fn folder() -> PathBuf {
+    shell::root().join("benchmarks/receipts")
 }
 
 /// The tests in the order in which they are shown.

@@ -1,14 +1,14 @@
 //! A receipt: what was measured, on what, by which commands, with every sample. The fields are listed in
 //! xtask/README.md.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::TESTS;
@@ -133,15 +133,10 @@ impl Receipt {
         n_rounds: usize,
         series: &[Series],
     ) -> Self {
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let level = series.iter().find_map(|series| series.level.clone()).or_else(|| settings.level.clone());
         let engines: Vec<Value> = series.iter().map(|series| series.json(settings)).collect();
-        let json = json!({
-            "schema": 1,
-            "date": date(seconds),
-            "host": {"cpu": host.cpu, "cores": host.n_cores, "os": std::env::consts::OS},
-            "commit": commit,
-            "model": {"file": model.name, "bytes": model.n_bytes, "sha256": model.sha256},
+        let mut json = head(&host, &commit, &model);
+        let rest = json!({
             "threads": settings.n_threads,
             "level": level,
             "level_forced": settings.level.is_some(),
@@ -149,17 +144,56 @@ impl Receipt {
             "rounds": n_rounds,
             "engines": engines,
         });
-        Self { json }
+        json.extend(rest.as_object().cloned().unwrap_or_default());
+        Self { json: json.into() }
     }
 
     /// Sorts by time, and tells receipts apart at a glance.
     pub(crate) fn file_name(&self) -> String {
-        let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
-        let date = text(&self.json["date"]).replace(['-', ':'], "");
-        let model = text(&self.json["model"]["file"]);
-        let stem = model.strip_suffix(".gguf").unwrap_or(&model);
-        format!("{date}-{stem}-{}-t{}.json", text(&self.json["level"]), self.json["threads"])
+        let level = self.json["level"].as_str().unwrap_or("unknown");
+        file_name(&self.json, &format!("{level}-t{}", self.json["threads"]))
     }
+}
+
+/// What every receipt begins with: when, where and of what.
+pub(crate) fn head(host: &Host, commit: &str, model: &Model) -> Map<String, Value> {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let json = json!({
+        "schema": 1,
+        "date": date(seconds),
+        "host": {"cpu": host.cpu, "cores": host.n_cores, "os": std::env::consts::OS},
+        "commit": commit,
+        "model": {"file": model.name, "bytes": model.n_bytes, "sha256": model.sha256},
+    });
+    json.as_object().cloned().unwrap_or_default()
+}
+
+/// The name of a receipt's file: its date, its model, and what else tells it apart.
+pub(crate) fn file_name(receipt: &Value, rest: &str) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+    let date = text(&receipt["date"]).replace(['-', ':'], "");
+    let model = text(&receipt["model"]["file"]);
+    let stem = model.strip_suffix(".gguf").unwrap_or(&model);
+    format!("{date}-{stem}-{rest}.json")
+}
+
+/// The receipts of a folder with their file names, which begin with the date; oldest first.
+pub(crate) fn read_all(folder: &Path) -> anyhow::Result<Vec<(String, Value)>> {
+    let mut receipts = Vec::new();
+    if folder.is_dir() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+                let json: Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+                let name =
+                    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                receipts.push((name, json));
+            }
+        }
+    }
+    receipts.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(receipts)
 }
 
 /// Seconds since 1970 as `2026-01-31T23:59:59Z`. The days are counted as in H. Hinnant's "chrono-compatible low-level

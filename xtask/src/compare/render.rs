@@ -17,10 +17,9 @@ time. Numbers are tokens per second: the median, with the least and greatest in 
 the peer's.
 ";
 
-/// The page, from receipts with their file names.
-pub(crate) fn markdown(mut receipts: Vec<(String, Value)>) -> String {
-    // Names begin with the date: of equal keys the newest is inserted last and stays.
-    receipts.sort_by(|a, b| a.0.cmp(&b.0));
+/// The page, from receipts with their file names, oldest first.
+pub(crate) fn markdown(receipts: Vec<(String, Value)>) -> String {
+    // Of equal keys the newest is inserted last and stays.
     let mut newest: BTreeMap<(String, String, String, String), (String, Value)> = BTreeMap::new();
     for (name, receipt) in receipts {
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -116,8 +115,8 @@ mod tests {
     #[test]
     fn the_newest_counts() {
         let page = markdown(vec![
-            ("20260201.json".to_owned(), receipt("2026-02-01T00:00:00Z", 150.0)),
             ("20260101.json".to_owned(), receipt("2026-01-01T00:00:00Z", 90.0)),
+            ("20260201.json".to_owned(), receipt("2026-02-01T00:00:00Z", 150.0)),
         ]);
         let expected = "\
 ## A CPU
