@@ -70,7 +70,7 @@ fn last(mut stream: BufReader<TcpStream>) -> Value {
     }
     let text = String::from_utf8(body).unwrap();
     let objects = text.lines().map(|line| line.strip_prefix("data: ").unwrap_or(line));
-    objects.filter_map(|line| serde_json::from_str(line).ok()).filter(Value::is_object).last().unwrap()
+    objects.filter_map(|line| serde_json::from_str(line).ok()).rfind(Value::is_object).unwrap()
 }
 
 #[test]

@@ -67,12 +67,8 @@ fn answers_over_tls() {
         body.len()
     );
     let (answer, _) = ask(address, &client, &post);
-    let last: Value = answer
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .filter(Value::is_object)
-        .last()
-        .unwrap();
+    let last: Value =
+        answer.lines().filter_map(|line| serde_json::from_str(line).ok()).rfind(Value::is_object).unwrap();
     assert_eq!((&last["done"], &last["eval_count"]), (&json!(true), &json!(3)));
 }
 
