@@ -47,7 +47,7 @@ fn a_body_that_stalls_is_given_up() {
 
 #[test]
 fn a_body_that_is_slow_but_moves_is_taken() {
-    let stall = Duration::from_secs(1);
+    let stall = Duration::from_secs(2);
     let tested = Tested::with(|config| config.stall = stall);
     let bytes = [7u8; 16];
     let mut stream = begin(&tested, &format!("/api/blobs/sha256:{}", digest(&bytes)), bytes.len());
