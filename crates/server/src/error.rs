@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -255,6 +256,13 @@ impl From<whit_sample::SampleError> for ApiError {
 impl From<whit_text::TextError> for ApiError {
     fn from(error: whit_text::TextError) -> ApiError {
         ApiError::from(EngineError::from(error))
+    }
+}
+
+impl From<PathRejection> for ApiError {
+    /// A part of the path that is no UTF-8.
+    fn from(error: PathRejection) -> ApiError {
+        ApiError::BadRequest(error.body_text())
     }
 }
 

@@ -100,8 +100,59 @@ pub(super) struct OutputConfig {
 #[schema(as = AnthropicText)]
 pub(super) enum Text {
     Text(String),
-    #[schema(value_type = Vec<Object>)]
-    Blocks(Vec<Value>),
+    Blocks(Vec<TextBlock>),
+}
+
+#[derive(ToSchema)]
+pub(super) struct TextBlock {
+    /// `text`.
+    #[schema(pattern = "^text$")]
+    r#type: String,
+    text: String,
+}
+
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = AnthropicRole)]
+pub(super) enum Role {
+    User,
+    Assistant,
+    System,
+}
+
+/// Text, or blocks.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[schema(as = AnthropicContent)]
+pub(super) enum Content {
+    Text(String),
+    Blocks(Vec<Said>),
+}
+
+/// A piece of a conversation: a text, a thought, a call or its result.
+#[derive(ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[schema(as = AnthropicContentBlock)]
+pub(super) enum Said {
+    Text {
+        text: String,
+    },
+    Thinking {
+        thinking: String,
+    },
+    /// Read over.
+    RedactedThinking {},
+    ToolUse {
+        id: String,
+        name: String,
+        #[schema(value_type = Object)]
+        input: Value,
+    },
+    ToolResult {
+        /// Of the call.
+        tool_use_id: String,
+        content: Option<Text>,
+    },
 }
 
 #[derive(ToSchema)]

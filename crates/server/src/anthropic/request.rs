@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use whit_engine::{Message, SamplerConfig};
 use whit_sample::Grammar;
 
-use super::describe::{Choice, OutputConfig, Text, Thinking, Tool};
+use super::describe::{Choice, Content, OutputConfig, Role, Text, Thinking, Tool};
 use crate::error::ApiError;
 use crate::generate::Job;
 use crate::openai::answer::{self, Manner, ToolChoice};
@@ -59,10 +59,9 @@ pub(super) struct Request {
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = AnthropicMessage)]
 pub(super) struct WireMessage {
-    /// `user`, `assistant` or `system`.
+    #[schema(value_type = Role)]
     role: String,
-    /// Text, or blocks: texts, thoughts, calls and their results.
-    #[schema(value_type = Text)]
+    #[schema(value_type = Content)]
     content: Value,
 }
 

@@ -58,6 +58,16 @@ struct Common {
     overflow: Option<OverflowPolicy>,
 }
 
+impl Common {
+    /// How many of the likeliest tokens to tell of.
+    fn n_top(&self) -> Result<usize, ApiError> {
+        match self.top_logprobs.unwrap_or(0) {
+            n @ 0..=20 => Ok(n as usize),
+            _ => Err(ApiError::BadRequest("top_logprobs must be between 0 and 20".to_owned())),
+        }
+    }
+}
+
 #[derive(Deserialize, ToSchema)]
 pub(super) struct GenerateRequest {
     #[serde(flatten)]
@@ -96,7 +106,7 @@ pub(super) struct ChatRequest {
 struct WireMessage {
     /// `system`, `user`, `assistant`, `tool`, or what else the template knows.
     #[serde(default)]
-    #[schema(required)]
+    #[schema(required, min_length = 1)]
     role: String,
     content: Option<String>,
     thinking: Option<String>,
@@ -211,11 +221,7 @@ async fn answer(
     let mut options =
         Options::read(&[recipe, common.options.as_ref().unwrap_or(&empty)], state.config.strict)?;
     let wants_logprobs = common.logprobs == Some(true);
-    let top = common.top_logprobs.unwrap_or(0);
-    if !(0..=20).contains(&top) {
-        return Err(ApiError::BadRequest("top_logprobs must be between 0 and 20".to_owned()));
-    }
-    options.sampling.logprobs = wants_logprobs.then_some(top as usize);
+    options.sampling.logprobs = wants_logprobs.then_some(common.n_top()?);
 
     let facts = facts(&state, &entry).await?;
     let think = thinking(&common.think, &facts, &entry.name)?;
@@ -311,6 +317,7 @@ fn grammar(format: &Value) -> Result<Option<Grammar>, ApiError> {
 
 /// An empty prompt: loads the model, or with `keep_alive` 0 drops it.
 async fn load(state: &AppState, entry: &Entry, common: &Common, shape: Shape) -> Result<Response, ApiError> {
+    common.n_top()?;
     let keep_alive = common.keep_alive.as_ref().map(KeepAlive::from_json).transpose()?;
     let reason = if keep_alive == Some(KeepAlive::For(std::time::Duration::ZERO)) {
         state.manager.unload(entry);

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path as UrlPath, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -153,8 +154,11 @@ fn check(path: &Path) -> Result<(), ApiError> {
     })
 }
 
-pub(super) async fn probe(State(state): State<AppState>, UrlPath(digest): UrlPath<String>) -> Response {
-    match state.library.blob(&digest) {
+pub(super) async fn probe(
+    State(state): State<AppState>,
+    digest: Result<UrlPath<String>, PathRejection>,
+) -> Response {
+    match digest.map_err(ApiError::from).and_then(|UrlPath(digest)| state.library.blob(&digest)) {
         Ok(path) if path.is_file() => StatusCode::OK.into_response(),
         Ok(_) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => error.ollama(),
@@ -163,13 +167,14 @@ pub(super) async fn probe(State(state): State<AppState>, UrlPath(digest): UrlPat
 
 pub(super) async fn upload(
     State(state): State<AppState>,
-    UrlPath(digest): UrlPath<String>,
+    digest: Result<UrlPath<String>, PathRejection>,
     body: Body,
 ) -> Response {
-    match take(&state, &digest, body).await {
-        Ok(status) => status.into_response(),
-        Err(error) => error.ollama(),
-    }
+    let work = async {
+        let UrlPath(digest) = digest?;
+        take(&state, &digest, body).await
+    };
+    work.await.map_err(|error| error.ollama()).into_response()
 }
 
 /// Writes an upload beside its place, and puts it there when its digest is right.

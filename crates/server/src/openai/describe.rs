@@ -393,3 +393,31 @@ pub(super) struct Reasoning {
     /// `none` and `minimal` switch thinking off, all others on.
     effort: Option<String>,
 }
+
+/// Whose message it is; `developer` is the same as `system`, `function` the same as `tool`.
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Role {
+    System,
+    Developer,
+    User,
+    Assistant,
+    Tool,
+    Function,
+}
+
+/// A call that the assistant made.
+#[derive(ToSchema)]
+pub(super) struct PastCall {
+    id: Option<String>,
+    /// `function`.
+    r#type: Option<String>,
+    function: PastCalled,
+}
+
+#[derive(ToSchema)]
+pub(super) struct PastCalled {
+    name: String,
+    /// JSON as text, as the model wrote it.
+    arguments: Option<String>,
+}

@@ -7,20 +7,20 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use whit_engine::Message;
 
-use super::describe::Content;
+use super::describe::{Content, PastCall, Role};
 use crate::error::ApiError;
 
 /// One message of a request.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[schema(as = ChatMessage)]
 pub(super) struct WireMessage {
-    /// `system`, `developer`, `user`, `assistant`, `tool` or `function`.
+    #[schema(value_type = Role)]
     role: String,
     #[serde(default)]
     #[schema(value_type = Option<Content>)]
     content: Value,
     /// Calls that the assistant made, as answers have them.
-    #[schema(value_type = Option<Vec<Object>>)]
+    #[schema(value_type = Option<Vec<PastCall>>)]
     tool_calls: Option<Vec<Value>>,
     /// Of the call whose result this is.
     tool_call_id: Option<String>,

@@ -3,6 +3,7 @@
 use std::time::UNIX_EPOCH;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -21,9 +22,13 @@ pub(super) async fn list(State(state): State<AppState>) -> Response {
     list.map_err(|error| error.openai()).into_response()
 }
 
-pub(super) async fn show(State(state): State<AppState>, Path(id): Path<String>) -> Response {
-    let entry: Result<Entry, ApiError> = blocking(move || state.library.find(&id)).await;
-    entry.map(|entry| Json(describe(&entry))).map_err(|error| error.openai()).into_response()
+pub(super) async fn show(State(state): State<AppState>, id: Result<Path<String>, PathRejection>) -> Response {
+    let work = async {
+        let Path(id) = id?;
+        let entry = blocking(move || state.library.find(&id)).await?;
+        Ok::<_, ApiError>(Json(describe(&entry)))
+    };
+    work.await.map_err(|error| error.openai()).into_response()
 }
 
 /// A model as clients of OpenAI and of Anthropic both read it.

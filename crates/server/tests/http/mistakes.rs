@@ -216,3 +216,80 @@ fn bodies_of_other_types() {
         call.body(body.to_string()).send(tested.server.address()).ok();
     }
 }
+
+/// Numbers at the ends of what their types hold, where they are multiplied and divided.
+#[test]
+fn settings_at_their_extremes() {
+    let tested = Tested::new();
+    let names = [
+        "temperature",
+        "top_k",
+        "top_p",
+        "min_p",
+        "typical_p",
+        "repeat_last_n",
+        "repeat_penalty",
+        "presence_penalty",
+        "frequency_penalty",
+        "seed",
+        "num_keep",
+        "num_ctx",
+        "num_predict",
+    ];
+    let values = [1e-45, 1e-38, 1e-7, 0.0, -0.0, -1.0, 3e9, 1e19, 3e38, -3e38, 1e39, 1e308, -1e308];
+    for name in names {
+        for value in values {
+            let options = json!({"num_predict": 8, "repeat_penalty": 1.1, "temperature": 1, name: value});
+            let request = json!({"model": "tiny", "prompt": "the the ", "options": options, "stream": false,
+                "overflow": "shift", "raw": true});
+            let answer = tested.post("/api/generate", &request);
+            assert!(answer.status < 500, "{name} {value}: {} {}", answer.status, answer.text());
+        }
+    }
+    for (name, value) in [("logit_bias", json!({"5": -1e39})), ("logit_bias", json!({"5": 1e39, "6": 1e39}))]
+    {
+        let answer = tested.post("/v1/completions", &json!({"model": "tiny", "prompt": "a", name: value}));
+        assert!(answer.status < 500, "{name} {value}: {} {}", answer.status, answer.text());
+    }
+}
+
+#[test]
+fn names_that_no_model_can_have() {
+    let tested = Tested::new();
+    let names = [
+        "".to_owned(),
+        " ".to_owned(),
+        "a".repeat(5000),
+        "a/".repeat(500),
+        "../../etc/passwd".to_owned(),
+        "/dev/zero".to_owned(),
+        "C:\\x".to_owned(),
+        "tiny\u{0}".to_owned(),
+        "tiny:\u{202e}".to_owned(),
+        ":".to_owned(),
+        "http://127.0.0.1:1/a".to_owned(),
+        "sha256:0".to_owned(),
+    ];
+    for operation in operations(&tested) {
+        let Some(body) = &operation.body else { continue };
+        for field in ["model", "source", "destination", "from"] {
+            if body["properties"].get(field).is_none() {
+                continue;
+            }
+            for name in &names {
+                let mut request = sample(body);
+                request.insert("stream".to_owned(), false.into());
+                request.insert(field.to_owned(), name.as_str().into());
+                let request = Value::Object(request).to_string();
+                operation.is_refused(&operation.send(&tested, request.clone()), &request);
+            }
+        }
+    }
+    for path in
+        ["/v1/models/%ff", "/v1/models/%00", "/v1/models/..%2f..", "/api/blobs/%ff", "/%ff", "//api//tags"]
+    {
+        let answer = tested.get(path);
+        assert!((400..500).contains(&answer.status), "{path}: {}", answer.status);
+        assert!(!answer.json()["error"].is_null(), "{path}: {}", answer.text());
+    }
+}
