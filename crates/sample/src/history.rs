@@ -65,12 +65,17 @@ impl History {
             let bias = biases.next_if(|entry| entry.0 == token).map_or(0.0, |entry| entry.1);
             let count = seen.next_if(|entry| entry.0 == token).map_or(0, |entry| entry.1);
             // A token accepted from outside may lie beyond the vocabulary; it has no logit to penalise.
-            let Some(&logit) = logits.get(token as usize) else { continue };
-            let mut logit = logit + bias;
+            let Some(&raw) = logits.get(token as usize) else { continue };
+            let mut logit = raw + bias;
             if count > 0 {
                 let r = config.repeat_penalty;
                 logit = if logit <= 0.0 { logit * r } else { logit / r };
-                logit -= count as f32 * config.frequency_penalty + config.presence_penalty;
+                let penalty = count as f32 * config.frequency_penalty + config.presence_penalty;
+                logit -= penalty.clamp(f32::MIN, f32::MAX);
+                // A penalty may ban a token, but not make of its logit what a broken model would give.
+                if raw.is_finite() {
+                    logit = logit.min(f32::MAX);
+                }
             }
             patches.push((token, logit));
         }
@@ -87,6 +92,35 @@ mod tests {
             history.push(token, last_n);
         }
         assert_eq!(history.counts, expected, "last_n {last_n}, tokens {tokens:?}");
+    }
+
+    #[test]
+    fn penalties_leave_numbers() {
+        let (ban, most) = (f32::NEG_INFINITY, f32::MAX);
+        for (repeat, presence, frequency, logit, expected) in [
+            (2.0, 0.0, 0.0, 4.0, 2.0),
+            (2.0, 0.5, 0.25, -4.0, -9.0),
+            (1e-45, 0.0, 0.0, 5.0, most),
+            (3e38, 0.0, 0.0, -5.0, ban),
+            (1.0, -3e38, -3e38, 5.0, most),
+            (1.0, 3e38, 3e38, ban, ban),
+            (1.0, -3e38, -3e38, ban, ban),
+            (1e-45, 0.0, 0.0, f32::INFINITY, f32::INFINITY),
+        ] {
+            let mut history = History::default();
+            history.push(0, -1);
+            history.push(0, -1);
+            let config = SamplerConfig {
+                repeat_last_n: -1,
+                repeat_penalty: repeat,
+                presence_penalty: presence,
+                frequency_penalty: frequency,
+                ..SamplerConfig::default()
+            };
+            let mut patches = Vec::new();
+            history.patch(&config, &[], &[logit], &mut patches);
+            assert_eq!(patches, [(0, expected)], "{repeat} {presence} {frequency} {logit}");
+        }
     }
 
     #[test]

@@ -262,7 +262,12 @@ impl Library {
         let name = name.strip_suffix(":latest").unwrap_or(name);
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '/');
         let starts = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-        if !starts || name.len() > MAX_NAME || !name.chars().all(plain) || name.contains("..") {
+        if !starts
+            || name.len() > MAX_NAME
+            || !name.chars().all(plain)
+            || name.contains("..")
+            || name.contains("//")
+        {
             return Err(ApiError::BadRequest("invalid model name".to_owned()));
         }
         let mut recipes = lock(&self.recipes);
