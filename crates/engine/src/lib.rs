@@ -39,6 +39,7 @@ mod runner;
 mod schedule;
 mod sequence;
 mod service;
+mod shape;
 mod stats;
 
 pub use embed::Embedding;
@@ -52,6 +53,7 @@ pub use model::{Model, Prepared};
 pub use options::{BackendChoice, CacheSize, EngineOptions, PromptRows};
 pub use request::{CancelToken, EmbedRequest, Overflow, Prompt, Request, RequestId};
 pub use service::{Service, ServiceLimits, ServiceStats, Shutdown, Sink, Submitted};
+pub use shape::{AnswerShape, CallChoice, Calls, Thoughts};
 pub use stats::EngineStats;
 pub use whit_base::{BackendError, CacheType};
 pub use whit_cpu::Level;

@@ -29,7 +29,7 @@ mod stop;
 
 pub use config::SamplerConfig;
 pub use error::SampleError;
-pub use grammar::{Grammar, GrammarState, GrammarVocabulary};
+pub use grammar::{Grammar, GrammarState, GrammarVocabulary, Mark, Pattern};
 pub use rng::Rng;
 pub use sampler::{Choice, Sampled, Sampler};
 pub use stop::{StopMatcher, StopStatus};

@@ -1,7 +1,7 @@
 //! Regular expressions, Lark and GBNF: what they allow, and what is refused.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
-use whit_sample::{Grammar, GrammarState, GrammarVocabulary, SampleError};
+use whit_sample::{Grammar, GrammarState, GrammarVocabulary, Mark, Pattern, SampleError};
 
 /// One token per byte, a few longer ones, a control token that spells `a`, and two tokens that end.
 fn vocabulary() -> GrammarVocabulary {
@@ -203,7 +203,7 @@ fn long_chains_do_not_overflow_the_stack() {
 
 #[test]
 fn after_free_text() {
-    let grammar = Grammar::regex("[0-9]{2}").unwrap().after("</think>").unwrap();
+    let grammar = Grammar::regex("[0-9]{2}").unwrap().after(Mark::Text("</think>".into())).unwrap();
     for (text, expected) in [
         ("so </b> it is</think>42", Ok(true)),
         ("</think>\n\n42", Ok(true)),
@@ -226,7 +226,7 @@ fn after_free_text() {
         }
         assert!(state.is_complete());
     }
-    assert!(Grammar::json().unwrap().after("").is_err());
+    assert!(Grammar::json().unwrap().after(Mark::Text(String::new())).is_err());
 }
 
 #[test]
@@ -261,4 +261,128 @@ fn vocabularies() {
     assert_eq!(state.mask().unwrap(), [0b100, 0]);
     // It cannot write this.
     assert!(matches!(vocabulary.start(&Grammar::regex("b").unwrap()), Err(SampleError::Grammar { .. })));
+}
+
+/// Feeds bytes, and control tokens where there is a `!`. `Err(n)`: what comes at `n` is not allowed.
+fn feed_tokens(state: &mut GrammarState, text: &str) -> Result<bool, usize> {
+    for (n, byte) in text.bytes().enumerate() {
+        let token = if byte == b'!' { CONTROL } else { u32::from(byte) };
+        if !allows(state, token) {
+            assert!(state.clone().accept(token).is_err(), "the mask and accept differ at {n} of {text:?}");
+            return Err(n);
+        }
+        state.accept(token).unwrap();
+    }
+    let may_end = state.may_end().unwrap();
+    assert_eq!(allows(state, EOS[0]), may_end, "the end token and the grammar differ after {text:?}");
+    Ok(may_end)
+}
+
+#[test]
+fn patterns() {
+    let digits = || Pattern::Grammar(Grammar::regex("[0-9]{2}").unwrap());
+    let sequence = |parts: &[Pattern]| Pattern::Sequence(parts.to_vec());
+    let token = || Mark::Token(CONTROL);
+    let text = Pattern::text;
+    let object = || Pattern::Json(serde_json::json!({"const": {"a": 1}}));
+    let opening = || Pattern::Opening { before: "[ ]{0,2}".to_owned(), mark: "<c>".to_owned() };
+    let lazily = || {
+        let marked = sequence(&[Pattern::Until(Mark::Text("<c>".to_owned())), digits()]);
+        Pattern::Choice(vec![Pattern::Free, marked])
+    };
+    let by_token = || {
+        let marked = sequence(&[Pattern::Until(token()), object()]);
+        Pattern::Choice(vec![Pattern::Free, marked])
+    };
+    for (pattern, texts) in [
+        (text("a\"\\\n/é"), vec![("a\"\\\n/é", Ok(true)), ("a\"", Ok(false)), ("b", Err(0))]),
+        (Pattern::Free, vec![("any <c> text", Ok(true)), ("", Ok(true)), ("a!", Err(1))]),
+        (
+            sequence(&[Pattern::Blank(2), text("a")]),
+            vec![("a", Ok(true)), (" \na", Ok(true)), ("   a", Err(2))],
+        ),
+        (Pattern::Until(token()), vec![("x!", Ok(true)), ("!", Ok(true)), ("x", Ok(false)), ("x!y", Err(2))]),
+        // Bound from the first mark on.
+        (
+            lazily(),
+            vec![
+                ("no mark", Ok(true)),
+                ("a <c", Ok(true)),
+                ("a <c>", Ok(false)),
+                ("a <c>12", Ok(true)),
+                ("a <c>x", Err(5)),
+                ("<c>123", Err(5)),
+                ("a <c><c>", Err(5)),
+            ],
+        ),
+        (
+            by_token(),
+            vec![
+                ("no mark", Ok(true)),
+                ("a!{\"a\":1}", Ok(true)),
+                ("!{\"a\": 1}", Ok(true)),
+                ("a!b", Err(2)),
+                ("a!!", Err(2)),
+            ],
+        ),
+        // The opening wins over free text that begins alike.
+        (
+            Pattern::Choice(vec![Pattern::Free, sequence(&[opening(), digits()])]),
+            vec![(" <c>12", Ok(true)), (" <c>x", Err(4)), ("   <c>x", Ok(true)), ("<b>", Ok(true))],
+        ),
+        (
+            sequence(&[text("a"), text("b").optional(), text("c").repeated()]),
+            vec![("a", Ok(true)), ("abcc", Ok(true)), ("acb", Err(2))],
+        ),
+        (
+            Pattern::Repeat { what: Box::new(text("ab")), least: 2, most: Some(3) },
+            vec![("ab", Ok(false)), ("ababab", Ok(true)), ("abababa", Err(6))],
+        ),
+        // Thoughts, then one of both.
+        (
+            sequence(&[
+                sequence(&[opening(), Pattern::Until(Mark::Text("</c>".to_owned())), Pattern::Blank(4)])
+                    .optional(),
+                Pattern::Choice(vec![object(), sequence(&[Pattern::Mark(token()), digits()])]),
+            ]),
+            vec![
+                ("<c>hm</c>\n\n{\"a\":1}", Ok(true)),
+                ("<c>hm!", Err(5)),
+                ("<c>hm</c> !12", Ok(true)),
+                ("!12", Ok(true)),
+                ("{\"a\":1}", Ok(true)),
+                ("hm", Err(0)),
+            ],
+        ),
+    ] {
+        let grammar = Grammar::pattern(&pattern).unwrap();
+        for (text, expected) in texts {
+            let mut state = vocabulary().start(&grammar).unwrap();
+            assert_eq!(feed_tokens(&mut state, text), expected, "{text:?} of {pattern:?}");
+        }
+    }
+    // What patterns make can be put into patterns.
+    let inner = Pattern::Grammar(Grammar::pattern(&by_token()).unwrap());
+    let outer = Grammar::pattern(&sequence(&[text("ok "), inner])).unwrap();
+    let mut state = vocabulary().start(&outer).unwrap();
+    assert_eq!(feed_tokens(&mut state, "ok so!{\"a\":1}"), Ok(true));
+}
+
+#[test]
+fn patterns_that_are_refused() {
+    let deep = (0..40).fold(Pattern::Free, |inner, _| Pattern::Sequence(vec![inner]));
+    let not = serde_json::json!({"type": "object", "properties": {"a": {"not": {}}}});
+    for (pattern, place) in [
+        (deep, "levels"),
+        (Pattern::Choice(vec![]), "nothing"),
+        (Pattern::Until(Mark::Text(String::new())), "1 to 256"),
+        (Pattern::Until(Mark::Text("x".repeat(300))), "1 to 256"),
+        (Pattern::Json(not), "#/properties/a/not"),
+    ] {
+        let error = Grammar::pattern(&pattern).unwrap_err().to_string();
+        assert!(error.contains(place), "{error}");
+    }
+    // A token that the vocabulary does not have.
+    let beyond = Grammar::pattern(&Pattern::Mark(Mark::Token(4_000_000_000))).unwrap();
+    assert!(vocabulary().start(&beyond).is_err());
 }

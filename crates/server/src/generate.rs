@@ -10,9 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use whit_engine::{CancelToken, Event, FinishReason, Item, Model, Overflow, Prompt, Request, SamplerConfig};
-
+use whit_engine::{
+    AnswerShape, Calls, CancelToken, Event, FinishReason, Item, Model, Overflow, Prompt, Request,
+    SamplerConfig, Thoughts,
+};
 use whit_sample::Grammar;
+use whit_text::tools::ThinkTags;
 
 use crate::config::{KeepAlive, OverflowPolicy};
 use crate::error::ApiError;
@@ -42,8 +45,12 @@ pub(crate) struct Job {
     /// `None`: as the server is set.
     pub(crate) keep_alive: Option<KeepAlive>,
     pub(crate) ignore_eos: bool,
-    /// What the answer must be.
+    /// What the answer must be, where it is no call.
     pub(crate) grammar: Option<Grammar>,
+    /// The tags around thoughts, which may come before it.
+    pub(crate) thoughts: Option<ThinkTags>,
+    /// The tools that the model may or must call.
+    pub(crate) calls: Option<Calls>,
     /// Tokens of context, of which no more count than the model's pool holds. `None`: as the server is set.
     pub(crate) n_ctx: Option<usize>,
 }
@@ -62,6 +69,8 @@ impl Job {
             keep_alive: None,
             ignore_eos: false,
             grammar: None,
+            thoughts: None,
+            calls: None,
             n_ctx: None,
         }
     }
@@ -107,13 +116,19 @@ pub(crate) async fn start(state: &AppState, job: Job) -> Result<Stream, ApiError
         };
         let n_ctx = job.n_ctx.unwrap_or(service.n_ctx()).clamp(1, service.longest_ctx());
         let prepared = prompt::prepare(service.model(), input, n_ctx, overflow, job.max_tokens)?;
+        let thoughts = job.thoughts.map(|tags| Thoughts {
+            begun: tags.opened_by(&prompt::end(service.model(), &prepared.tokens)),
+            tags,
+        });
+        let shape = AnswerShape { thoughts, calls: job.calls, body: job.grammar };
+        let grammar = shape.grammar(service.model().tokenizer()?)?;
         let is_endless = job.max_tokens.is_none() && overflow == OverflowPolicy::Shift;
         let request = Request {
             sampling: job.sampling,
             stop: job.stop,
             max_tokens: if is_endless { Some(ENDLESS * n_ctx) } else { job.max_tokens },
             ctx: Some(n_ctx),
-            grammar: job.grammar,
+            grammar,
             overflow: if overflow == OverflowPolicy::Shift { Overflow::Shift } else { Overflow::Error },
             n_keep: job.n_keep.or(prepared.n_keep),
             ignore_eos: job.ignore_eos,
@@ -226,9 +241,9 @@ impl Stream {
         std::str::from_utf8(tokenizer.token_text(id)?).ok()
     }
 
-    /// The last few tokens of the prompt as text: whether the template has opened thoughts.
+    /// The end of the prompt as text: whether the template has opened thoughts.
     pub(crate) fn prompt_end(&self) -> String {
-        self.text_of(&self.prompt[self.prompt.len().saturating_sub(8)..])
+        prompt::end(self.model(), &self.prompt)
     }
 
     fn text_of(&self, tokens: &[u32]) -> String {

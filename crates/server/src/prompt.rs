@@ -10,6 +10,9 @@ use crate::error::ApiError;
 /// Room that is left for an answer when old messages are dropped and the request does not say how much it wants.
 const ANSWER_TOKENS: usize = 256;
 
+/// Tokens at the end of a prompt among which a thought may begin.
+const END: usize = 16;
+
 /// What the model shall go on from.
 pub(crate) enum Input {
     /// Text, as it is.
@@ -88,6 +91,17 @@ pub(crate) fn prepare(
 pub(crate) fn count(model: &Model, input: Input) -> Result<usize, ApiError> {
     // A context without an end: nothing is dropped.
     Ok(prepare(model, input, usize::MAX, OverflowPolicy::Shift, Some(0))?.tokens.len())
+}
+
+/// The end of a prompt as text, control tokens spelled out.
+pub(crate) fn end(model: &Model, tokens: &[u32]) -> String {
+    let Ok(tokenizer) = model.tokenizer() else { return String::new() };
+    let mut bytes = Vec::new();
+    for &id in &tokens[tokens.len().saturating_sub(END)..] {
+        // Ids of a prompt that was made here are in the vocabulary; those of a client are checked later.
+        let _ = tokenizer.token_bytes(id, &mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Leaves out the oldest tokens of a text but the one that begins it.

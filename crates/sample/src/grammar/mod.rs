@@ -12,6 +12,7 @@
 
 mod compile;
 mod gbnf;
+mod pattern;
 mod schema;
 mod state;
 mod vocabulary;
@@ -25,6 +26,7 @@ use serde_json::Value;
 
 use crate::SampleError;
 
+pub use pattern::{Mark, Pattern};
 pub use state::GrammarState;
 pub use vocabulary::GrammarVocabulary;
 
@@ -132,35 +134,26 @@ impl Grammar {
         Grammar::new(KIND, GrammarWithLexer::from_lark(gbnf::to_lark(grammar)?))
     }
 
-    /// The same after free text that ends with the first `end` (for thoughts: `</think>`) and blanks after it. `end` must
-    /// be made of ordinary tokens: control tokens never come in constrained text.
+    /// Text of a pattern.
+    ///
+    /// # Errors
+    /// What the parts say of themselves, and a whole that is too large or too costly.
+    pub fn pattern(pattern: &Pattern) -> Result<Grammar, SampleError> {
+        pattern::compile(pattern)
+    }
+
+    /// The same after free text that ends with the first `end` (for thoughts: `</think>`) and blanks after it.
     ///
     /// # Errors
     /// An empty `end`, and one after which the whole becomes too costly.
-    pub fn after(&self, end: &str) -> Result<Grammar, SampleError> {
-        let Inner { kind, body, .. } = &*self.inner;
-        if end.is_empty() || end.len() > 256 {
-            let reason = "the text that ends what stands before it must have 1 to 256 bytes".into();
-            return Err(SampleError::Grammar { kind, reason });
-        }
-        let end = Value::from(end);
-        let frame = format!(
-            "start: free BLANK @body\nfree[suffix={end}]: /(?s:.*)/\nBLANK: /[ \\t\\r\\n]{{0,16}}/\n"
-        );
-        let body = GrammarWithLexer { name: Some("body".into()), ..body.clone() };
-        Grammar::from_parts(kind, body.clone(), vec![GrammarWithLexer::from_lark(frame), body])
+    pub fn after(&self, end: Mark) -> Result<Grammar, SampleError> {
+        let parts = vec![Pattern::Until(end), Pattern::Blank(16), Pattern::Grammar(self.clone())];
+        Grammar::pattern(&Pattern::Sequence(parts))
     }
 
     fn new(kind: &'static str, body: GrammarWithLexer) -> Result<Grammar, SampleError> {
-        Grammar::from_parts(kind, body.clone(), vec![body])
-    }
-
-    fn from_parts(
-        kind: &'static str,
-        body: GrammarWithLexer,
-        parts: Vec<GrammarWithLexer>,
-    ) -> Result<Grammar, SampleError> {
-        let init = compile::compile(parts).map_err(|reason| SampleError::Grammar { kind, reason })?;
+        let init =
+            compile::compile(vec![body.clone()]).map_err(|reason| SampleError::Grammar { kind, reason })?;
         Ok(Grammar { inner: Arc::new(Inner { kind, body, init, prototype: Mutex::new(None) }) })
     }
 

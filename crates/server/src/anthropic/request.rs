@@ -155,14 +155,8 @@ impl Request {
         if let Some(temperature) = self.temperature.filter(|t| !(0.0..=1.0).contains(t)) {
             return Err(bad(format!("temperature: is {temperature}, but must be from 0 to 1")));
         }
-        let grammar = match manner.forced(&self.choice()?, tools)? {
-            Some(grammar) => Some(grammar),
-            None => self.format()?,
-        };
-        let mut chat = self.chat(manner, tools)?;
-        if grammar.is_some() {
-            manner.think(&mut chat, false);
-        }
+        let grammar = self.format()?;
+        let chat = self.chat(manner, tools)?;
         let mut job = Job::new(&self.model, Input::Chat(chat));
         job.sampling = SamplerConfig {
             temperature: self.temperature.unwrap_or(1.0),
@@ -173,6 +167,8 @@ impl Request {
         job.stop = self.stop_sequences.clone().unwrap_or_default();
         job.max_tokens = Some(max_tokens);
         job.grammar = grammar;
+        let is_single = self.tool_choice.get("disable_parallel_tool_use") == Some(&Value::Bool(true));
+        manner.bind(&mut job, &self.choice()?, tools, !is_single)?;
         Ok(job)
     }
 }

@@ -9,7 +9,6 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use whit_engine::Message;
 use whit_sample::Grammar;
-use whit_text::tools::{AnswerReader, ThinkSplitter, ThinkTags, ToolFormat, ToolParser};
 
 use super::answer::{Answer, Shape};
 use super::describe::ModelOptions;
@@ -18,6 +17,7 @@ use crate::config::{KeepAlive, OverflowPolicy};
 use crate::error::ApiError;
 use crate::generate::{self, Job};
 use crate::library::{Entry, Facts};
+use crate::openai::answer::{Manner, ToolChoice};
 use crate::openapi::{Format, Think, Time, Tool};
 use crate::own::blocking;
 use crate::prompt::{Chat, Input};
@@ -225,29 +225,24 @@ async fn answer(
 
     let facts = facts(&state, &entry).await?;
     let think = thinking(&common.think, &facts, &entry.name)?;
-    let tags = match (&input, think) {
-        (Input::Chat(_), true) => facts.template.as_deref().and_then(ThinkTags::detect),
-        _ => None,
-    };
-    let mut tools = None;
+    let mut manner = Manner::of(&state, &common.model).await?;
+    let mut tools = Vec::new();
     if let Input::Chat(chat) = &mut input {
-        if facts.can("thinking") {
-            chat.variables.insert("enable_thinking".to_owned(), think.into());
+        match &common.think {
+            Some(Value::String(level)) => manner.effort(chat, level)?,
+            _ => manner.think(chat, think),
         }
-        if !chat.tools.is_empty() {
-            let format = ToolFormat::detect(facts.template.as_deref(), &facts.info.architecture);
-            tools = Some(ToolParser::new(format, &chat.tools).whole_calls());
-        }
+        tools = std::mem::take(&mut chat.tools);
+        manner.offer(chat, &tools);
+    }
+    if !think || !matches!(input, Input::Chat(_)) {
+        manner.forget_thoughts();
     }
     let grammar = match common.format.take() {
         None => None,
         Some(format) => blocking(move || grammar(&format)).await?,
     };
-    let grammar = match (grammar, &tags) {
-        (Some(grammar), Some(tags)) => Some(grammar.after(&tags.close)?),
-        (grammar, _) => grammar,
-    };
-    let job = Job {
+    let mut job = Job {
         sampling: options.sampling,
         stop: options.stop,
         max_tokens: options.max_tokens,
@@ -258,16 +253,15 @@ async fn answer(
         grammar,
         ..Job::new(&common.model, input)
     };
+    manner.bind(&mut job, &ToolChoice::Auto, &tools, true)?;
     let stream = generate::start(&state, job).await?;
-    let thoughts = tags.map(|tags| {
-        let opened = tags.opened_by(&stream.prompt_end());
-        ThinkSplitter::new(tags, opened)
-    });
+    // An object in this API: calls come whole.
+    let reader = manner.reader(&stream, &tools, false);
     let answer = Answer {
         shape,
         model: common.model,
         stream,
-        reader: AnswerReader::new(thoughts, tools),
+        reader,
         wants_logprobs,
         ids: Vec::new(),
         call: None,

@@ -1,20 +1,17 @@
 //! What stands between a wire request with tools and a job, and between a stream and a wire answer: shared by the APIs
 //! that know thoughts and tool calls.
 
-use serde_json::{Map, Value, json};
-use whit_engine::{Event, FinishReason, Message, Usage};
+use serde_json::Value;
+use whit_engine::{CallChoice, Calls, Event, FinishReason, Message, Usage};
 use whit_sample::{Grammar, SampleError};
 pub(crate) use whit_text::tools::{AnswerPart as Part, AnswerReader as Reader};
 use whit_text::tools::{ThinkSplitter, ThinkTags, ToolFormat, ToolParser};
 
 use crate::error::ApiError;
-use crate::generate::Stream;
+use crate::generate::{Job, Stream};
 use crate::own::blocking;
 use crate::prompt::Chat;
 use crate::state::AppState;
-
-/// Tokens at the end of a prompt among which a thought may begin.
-const PROMPT_TAIL: usize = 16;
 
 /// Whether the model has to call a tool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,10 +29,13 @@ pub(crate) enum ToolChoice {
 /// How a model speaks of tools and thoughts, by its template.
 #[derive(Clone, Debug)]
 pub(crate) struct Manner {
-    pub(crate) format: ToolFormat,
+    format: ToolFormat,
     think: Option<ThinkTags>,
     knows_tools: bool,
-    can_switch_thinking: bool,
+    /// The variables by which the template lets thinking be switched.
+    switches: Vec<&'static str>,
+    /// The template knows how hard to think.
+    knows_effort: bool,
 }
 
 impl Manner {
@@ -46,22 +46,94 @@ impl Manner {
             let entry = state.find(&model)?;
             let facts = state.library.facts(&entry)?;
             let own = entry.recipe.as_ref().and_then(|recipe| recipe.template.as_deref());
-            let template = own.or(facts.template.as_deref());
-            Ok(Manner {
-                format: ToolFormat::detect(template, &facts.info.architecture),
-                think: template.and_then(ThinkTags::detect),
-                knows_tools: template.is_some_and(|template| template.contains("tools")),
-                can_switch_thinking: template.is_some_and(|template| template.contains("enable_thinking")),
-            })
+            Ok(Manner::read(own.or(facts.template.as_deref()), &facts.info.architecture))
         })
         .await
     }
 
+    fn read(template: Option<&str>, architecture: &str) -> Manner {
+        let knows_tools = template.is_some_and(|template| template.contains("tools"));
+        let mentions = |word: &str| template.is_some_and(|template| template.contains(word));
+        let mut switches = Vec::new();
+        if mentions("enable_thinking") {
+            switches.push("enable_thinking");
+        }
+        // Granite 3, DeepSeek V3.1.
+        if mentions("if thinking") || mentions("thinking is defined") {
+            switches.push("thinking");
+        }
+        Manner {
+            // A model that is told of tools in words answers in JSON.
+            format: if knows_tools { ToolFormat::detect(template, architecture) } else { ToolFormat::Json },
+            think: template.and_then(ThinkTags::detect),
+            knows_tools,
+            switches,
+            knows_effort: mentions("reasoning_effort"),
+        }
+    }
+
+    /// Takes thoughts for text from now on.
+    pub(crate) fn forget_thoughts(&mut self) {
+        self.think = None;
+    }
+
     /// Switches thinking on or off, where the template can.
     pub(crate) fn think(&self, chat: &mut Chat, on: bool) {
-        if self.can_switch_thinking {
-            chat.variables.insert("enable_thinking".to_owned(), Value::Bool(on));
+        for switch in &self.switches {
+            chat.variables.insert((*switch).to_owned(), Value::Bool(on));
         }
+    }
+
+    /// Says how hard to think, in OpenAI's words.
+    pub(crate) fn effort(&self, chat: &mut Chat, effort: &str) -> Result<(), ApiError> {
+        const KNOWN: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+        if !KNOWN.contains(&effort) {
+            let text = format!("reasoning effort is `{effort}`, but must be one of {}", KNOWN.join(", "));
+            return Err(ApiError::BadRequest(text));
+        }
+        let thinks = !matches!(effort, "none" | "minimal");
+        self.think(chat, thinks);
+        if self.knows_effort && thinks {
+            // Templates know three.
+            let effort = if matches!(effort, "xhigh" | "max") { "high" } else { effort };
+            chat.variables.insert("reasoning_effort".to_owned(), effort.into());
+        }
+        Ok(())
+    }
+
+    /// Binds the answer: thoughts first, then a call if `choice` demands one, or whatever the job's own grammar says. Calls
+    /// are bound to the tools and the schemas of their arguments; `parallel`: there may be several.
+    pub(crate) fn bind(
+        &self,
+        job: &mut Job,
+        choice: &ToolChoice,
+        tools: &[Value],
+        parallel: bool,
+    ) -> Result<(), ApiError> {
+        job.thoughts.clone_from(&self.think);
+        let choice = match choice {
+            ToolChoice::None => return Ok(()),
+            ToolChoice::Auto => CallChoice::May,
+            ToolChoice::Required if tools.is_empty() => {
+                let text = "tool_choice demands a call, but there are no tools";
+                return Err(ApiError::BadRequest(text.to_owned()));
+            }
+            ToolChoice::Required => CallChoice::Must,
+            ToolChoice::Named(name) => {
+                let names = |tool: &Value| {
+                    tool.get("function").unwrap_or(tool).get("name") == Some(&name.as_str().into())
+                };
+                if !tools.iter().any(names) {
+                    let text = format!("tool_choice names `{name}`, which is not among the tools");
+                    return Err(ApiError::BadRequest(text));
+                }
+                CallChoice::MustBe(name.clone())
+            }
+        };
+        if !tools.is_empty() {
+            job.calls = Some(Calls { format: self.format, tools: tools.to_vec(), choice, parallel });
+        }
+        Ok(())
     }
 
     /// Tells the model of its tools. To a model whose template knows of none they are told in words.
@@ -92,84 +164,16 @@ impl Manner {
         }
     }
 
-    /// The grammar of an answer that must be a call.
-    pub(crate) fn forced(&self, choice: &ToolChoice, tools: &[Value]) -> Result<Option<Grammar>, ApiError> {
-        let name = match choice {
-            ToolChoice::Auto | ToolChoice::None => return Ok(None),
-            ToolChoice::Required => None,
-            ToolChoice::Named(name) => Some(name.as_str()),
-        };
-        let key = if self.format == ToolFormat::Llama3 { "parameters" } else { "arguments" };
-        let mut calls = Vec::new();
-        let mut shared = Map::new();
-        for tool in tools {
-            let function = tool.get("function").unwrap_or(tool);
-            let this = function.get("name").and_then(Value::as_str).unwrap_or_default();
-            if name.is_none_or(|name| name == this) {
-                let parameters = parameters(function, &mut shared)?;
-                calls.push(json!({
-                    "type": "object",
-                    "properties": {"name": {"const": this}, key: parameters},
-                    "required": ["name", key],
-                    "additionalProperties": false,
-                }));
-            }
-        }
-        let mut schema = match (calls.len(), name) {
-            (0, Some(name)) => {
-                let text = format!("tool_choice names `{name}`, which is not among the tools");
-                return Err(ApiError::BadRequest(text));
-            }
-            (0, None) => {
-                let text = "tool_choice demands a call, but there are no tools";
-                return Err(ApiError::BadRequest(text.to_owned()));
-            }
-            (1, _) => calls.remove(0),
-            _ => json!({"anyOf": calls}),
-        };
-        for (place, definitions) in shared {
-            schema[place] = definitions;
-        }
-        grammar(Grammar::json_schema(&schema)).map(Some)
-    }
-
     /// A reader of the answer that `stream` will give. `tools`: those that the model may call.
     pub(crate) fn reader(&self, stream: &Stream, tools: &[Value], streams: bool) -> Reader {
         let think = self.think.clone().map(|tags| {
-            let from = stream.prompt.len().saturating_sub(PROMPT_TAIL);
-            let tail: Vec<u8> = stream.prompt[from..].iter().flat_map(|&id| stream.token_bytes(id)).collect();
-            let inside = tags.opened_by(&String::from_utf8_lossy(&tail));
+            let inside = tags.opened_by(&stream.prompt_end());
             ThinkSplitter::new(tags, inside)
         });
         let parser = (!tools.is_empty()).then(|| ToolParser::new(self.format, tools));
         let tools = if streams { parser } else { parser.map(ToolParser::whole_calls) };
         Reader::new(think, tools)
     }
-}
-
-/// The schema of a function's arguments, to be put into a larger one. What it refers to goes to `shared`, for references
-/// count from the root. A model that is free to invent parameters does so without end; it gets those named and no more,
-/// unless the schema says otherwise.
-fn parameters(function: &Value, shared: &mut Map<String, Value>) -> Result<Value, ApiError> {
-    let Some(Value::Object(schema)) = function.get("parameters") else {
-        return Ok(json!({"type": "object"}));
-    };
-    let mut schema = schema.clone();
-    for place in ["$defs", "definitions"] {
-        let Some(Value::Object(definitions)) = schema.remove(place) else { continue };
-        let known = shared.entry(place).or_insert_with(|| json!({}));
-        for (name, definition) in definitions {
-            if known.get(&name).is_some_and(|other| *other != definition) {
-                let text = format!("two of the tools define `{place}/{name}` differently; rename one");
-                return Err(ApiError::BadRequest(text));
-            }
-            known[name] = definition;
-        }
-    }
-    if schema.contains_key("properties") && !schema.contains_key("additionalProperties") {
-        schema.insert("additionalProperties".to_owned(), Value::Bool(false));
-    }
-    Ok(Value::Object(schema))
 }
 
 /// A grammar, or why there is none.
@@ -237,10 +241,13 @@ pub(crate) async fn step(stream: &mut Stream, reader: &mut Reader) -> Result<Opt
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
+    use serde_json::json;
+
     use super::*;
+    use crate::prompt::Input;
 
     fn manner(knows_tools: bool) -> Manner {
-        Manner { format: ToolFormat::Hermes, think: None, knows_tools, can_switch_thinking: true }
+        Manner::read(Some(if knows_tools { "{{ tools }}<tool_call>" } else { "" }), "llama")
     }
 
     fn tools() -> Vec<Value> {
@@ -273,30 +280,42 @@ mod tests {
 
     #[test]
     fn forced_calls_need_tools() {
-        let manner = manner(true);
-        assert!(manner.forced(&ToolChoice::Auto, &[]).unwrap().is_none());
-        assert!(manner.forced(&ToolChoice::Required, &tools()).unwrap().is_some());
-        assert!(manner.forced(&ToolChoice::Named("f".to_owned()), &tools()).unwrap().is_some());
-        assert!(manner.forced(&ToolChoice::Named("g".to_owned()), &tools()).is_err());
-        assert!(manner.forced(&ToolChoice::Required, &[]).is_err());
+        let bind = |choice: ToolChoice, tools: &[Value]| {
+            let mut job = Job::new("m", Input::Text(String::new()));
+            manner(true).bind(&mut job, &choice, tools, true).map(|()| job.calls.map(|calls| calls.choice))
+        };
+        assert_eq!(bind(ToolChoice::Auto, &[]).unwrap(), None);
+        assert_eq!(bind(ToolChoice::None, &tools()).unwrap(), None);
+        assert_eq!(bind(ToolChoice::Auto, &tools()).unwrap(), Some(CallChoice::May));
+        assert_eq!(bind(ToolChoice::Required, &tools()).unwrap(), Some(CallChoice::Must));
+        let named = |name: &str| ToolChoice::Named(name.to_owned());
+        assert_eq!(bind(named("f"), &tools()).unwrap(), Some(CallChoice::MustBe("f".to_owned())));
+        assert!(bind(named("g"), &tools()).is_err());
+        assert!(bind(ToolChoice::Required, &[]).is_err());
     }
 
     #[test]
-    fn schemas_of_arguments_move() {
-        let function = |kind: &str| {
-            json!({"name": "f", "parameters": {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}},
-                "$defs": {"A": {"type": kind}}}})
-        };
-        let mut shared = Map::new();
-        let moved = parameters(&function("string"), &mut shared).unwrap();
-        assert_eq!(
-            moved,
-            json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "additionalProperties": false})
-        );
-        assert_eq!(Value::Object(shared.clone()), json!({"$defs": {"A": {"type": "string"}}}));
-        assert!(parameters(&function("string"), &mut shared).is_ok());
-        assert!(parameters(&function("integer"), &mut shared).is_err());
-        let tools = [json!({"type": "function", "function": function("string")})];
-        assert!(manner(true).forced(&ToolChoice::Required, &tools).unwrap().is_some());
+    fn templates_say_how_they_think() {
+        for (template, effort, expected) in [
+            (
+                "{% if enable_thinking %}<think></think>{% endif %}",
+                "none",
+                Some(json!({"enable_thinking": false})),
+            ),
+            (
+                "{% if enable_thinking %}<think></think>{% endif %}",
+                "high",
+                Some(json!({"enable_thinking": true})),
+            ),
+            ("{% if thinking %}{% endif %}", "low", Some(json!({"thinking": true}))),
+            ("{{ reasoning_effort }}", "xhigh", Some(json!({"reasoning_effort": "high"}))),
+            ("{{ reasoning_effort }}", "minimal", Some(json!({}))),
+            ("{{ messages }}", "medium", Some(json!({}))),
+            ("{{ messages }}", "hard", None),
+        ] {
+            let mut chat = Chat::default();
+            let result = Manner::read(Some(template), "llama").effort(&mut chat, effort);
+            assert_eq!(result.ok().map(|()| Value::Object(chat.variables)), expected, "{template} {effort}");
+        }
     }
 }

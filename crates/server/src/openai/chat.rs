@@ -117,21 +117,13 @@ async fn answer(state: AppState, body: &Bytes) -> Result<Response, ApiError> {
     if choice == ToolChoice::None {
         tools.clear();
     }
-    let forced = manner.forced(&choice, &tools)?;
-    let grammar = match forced {
-        Some(grammar) => Some(grammar),
-        None => response_format(&request.response_format)?,
-    };
+    let grammar = response_format(&request.response_format)?;
     let mut chat = Chat { messages: messages::read(request.messages)?, ..Chat::default() };
     manner.offer(&mut chat, &tools);
     if let Some(effort) = &request.reasoning_effort {
-        manner.think(&mut chat, !matches!(effort.as_str(), "none" | "minimal"));
+        manner.effort(&mut chat, effort)?;
     }
     chat.variables.extend(request.chat_template_kwargs.unwrap_or_default());
-    if grammar.is_some() {
-        // An answer that is bound from its first token on has no place for thoughts.
-        manner.think(&mut chat, false);
-    }
     let top = request.top_logprobs.unwrap_or(0);
     if top > MAX_TOP {
         return Err(ApiError::BadRequest(format!("top_logprobs is {top}, but may be at most {MAX_TOP}")));
@@ -155,6 +147,7 @@ async fn answer(state: AppState, body: &Bytes) -> Result<Response, ApiError> {
         request.settings.apply(&mut job, index)?;
         job.max_tokens = max_tokens;
         job.grammar.clone_from(&grammar);
+        manner.bind(&mut job, &choice, &tools, request.parallel_tool_calls != Some(false))?;
         let stream = generate::start(&state, job).await?;
         let reader = manner.reader(&stream, &tools, streams);
         choices.push((stream, reader));

@@ -173,7 +173,11 @@ impl Body {
             },
             Stage::Raw(text) => {
                 text.push(c);
-                if !self.closer.is_empty() && text.ends_with(self.closer) {
+                let end = text.len().saturating_sub(self.closer.len());
+                if !self.closer.is_empty()
+                    && text.ends_with(self.closer)
+                    && !markup::is_open(self.syntax, &text[..end])
+                {
                     let whole = std::mem::take(text);
                     // A tag that closes may belong to what is read.
                     let n_own = if self.syntax == Syntax::Tags { 0 } else { self.closer.len() };

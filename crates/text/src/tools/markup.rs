@@ -6,6 +6,7 @@
 use serde_json::{Map, Number, Value};
 
 use super::Tool;
+use super::format::Syntax;
 
 const MAX_DEPTH: usize = 32;
 /// Markers within calls.
@@ -23,74 +24,130 @@ pub(super) fn tags(text: &str, tools: &[Tool]) -> Option<Vec<Call>> {
     let mut calls = Vec::new();
     let mut rest = text.trim();
     while !rest.is_empty() {
-        let (name, body) = rest.strip_prefix("<function=")?.split_once('>')?;
-        let (body, after) = body.split_once("</function>").unwrap_or((body, ""));
+        let (name, mut body) = rest.strip_prefix("<function=")?.split_once('>')?;
         let name = name.trim();
         let schema = tools.iter().find(|tool| tool.name == name).map(|tool| &tool.schema);
         let mut arguments = Map::new();
-        let mut body = body.trim_start();
-        while !body.is_empty() {
+        loop {
+            body = body.trim_start();
+            if body.is_empty() {
+                break;
+            }
+            if let Some(after) = body.strip_prefix("</function>") {
+                body = after;
+                break;
+            }
             let (key, value) = body.strip_prefix("<parameter=")?.split_once('>')?;
             // Models forget to close the last.
-            let end = value.find("</parameter>").or_else(|| value.find("\n<parameter="));
-            let (value, next) = value.split_at(end.unwrap_or(value.len()));
+            let ends = ["</parameter>", "\n<parameter=", "</function>"];
+            let end = ends.iter().find_map(|end| value.find(end)).unwrap_or(value.len());
+            let (value, next) = value.split_at(end);
             let value = value.strip_prefix('\n').unwrap_or(value);
             let value = value.strip_suffix('\n').unwrap_or(value);
             let key = key.trim();
             let property = schema.and_then(|schema| schema.get("properties")?.get(key));
             arguments.insert(key.to_owned(), typed(value, property));
-            body = next.strip_prefix("</parameter>").unwrap_or(next).trim_start();
+            body = next.strip_prefix("</parameter>").unwrap_or(next);
         }
         calls.push((name.to_owned(), arguments));
-        rest = after.trim_start();
+        rest = body.trim_start();
     }
     (!calls.is_empty() && calls.iter().all(|(name, _)| !name.is_empty())).then_some(calls)
+}
+
+/// Whether what looks like the end of a call stands within a value of it.
+pub(super) fn is_open(syntax: Syntax, text: &str) -> bool {
+    match syntax {
+        Syntax::JsonOrTags => {
+            text.rfind("<parameter=") > text.rfind("</parameter>")
+                && !text.trim_end().ends_with("</function>")
+        }
+        Syntax::Notation => QUOTES.iter().any(|quote| text.matches(quote).count() % 2 == 1),
+        Syntax::Markers | Syntax::JsonOrPython => {
+            let (mut quote, mut escaped) = (None, false);
+            for c in text.chars() {
+                match quote {
+                    Some(_) if escaped => escaped = false,
+                    Some(_) if c == '\\' => escaped = true,
+                    Some(open) if c == open => quote = None,
+                    Some(_) => {}
+                    None if c == '"' || c == '\'' && syntax == Syntax::JsonOrPython => quote = Some(c),
+                    None => {}
+                }
+            }
+            quote.is_some()
+        }
+        _ => false,
+    }
+}
+
+/// Whether a value that a schema allows is text, or nothing: in tags it stands as it is, without quotes.
+pub fn is_text(schema: &Value) -> bool {
+    let is_null = |schema: &Value| schema.get("type").is_some_and(|kind| kind == "null");
+    match schema.get("type") {
+        Some(Value::Array(kinds)) => {
+            kinds.iter().any(|kind| kind == "string")
+                && kinds.iter().all(|kind| kind == "string" || kind == "null")
+        }
+        Some(kind) => kind == "string",
+        None => match (schema.get("enum"), schema.get("const"), schema.get("anyOf")) {
+            (Some(Value::Array(values)), ..) => values.iter().all(Value::is_string),
+            (_, Some(value), _) => value.is_string(),
+            (_, _, Some(Value::Array(schemas))) => {
+                schemas.iter().any(is_text) && schemas.iter().all(|one| is_text(one) || is_null(one))
+            }
+            _ => false,
+        },
+    }
 }
 
 /// A value of a tag: text, unless the schema wants something else and the text is that.
 fn typed(text: &str, schema: Option<&Value>) -> Value {
     let as_text = || Value::String(text.to_owned());
-    let Some(schema) = schema else { return as_text() };
-    let is_text = |kind: &Value| kind.as_str() == Some("string");
-    let holds_text = match schema.get("type") {
-        Some(Value::Array(kinds)) => kinds.iter().all(|kind| is_text(kind) || kind.as_str() == Some("null")),
-        Some(kind) => is_text(kind),
-        None => match schema.get("enum").or_else(|| schema.get("const")) {
-            Some(Value::Array(values)) => values.iter().all(Value::is_string),
-            Some(value) => value.is_string(),
-            None => false,
-        },
-    };
-    if holds_text {
-        let may_be_null = schema.get("type").is_some_and(Value::is_array);
-        return if may_be_null && text == "null" { Value::Null } else { as_text() };
+    match schema {
+        None => as_text(),
+        Some(schema) if is_text(schema) => {
+            let may_be_null = schema.get("type").is_none_or(Value::is_array) && schema.get("enum").is_none();
+            if may_be_null && text == "null" { Value::Null } else { as_text() }
+        }
+        Some(_) => {
+            let text = match text.trim() {
+                "True" => "true",
+                "False" => "false",
+                "None" => "null",
+                text => text,
+            };
+            serde_json::from_str(text).unwrap_or_else(|_| as_text())
+        }
     }
-    let text = match text.trim() {
-        "True" => "true",
-        "False" => "false",
-        "None" => "null",
-        text => text,
-    };
-    serde_json::from_str(text).unwrap_or_else(|_| as_text())
 }
 
 /// `<｜tool▁call▁begin｜>name<｜tool▁sep｜>{..}<｜tool▁call▁end｜>`, or with `function` before the separator, and the name
 /// and a fenced block behind it; one or more.
 pub(super) fn markers(text: &str) -> Option<Vec<Call>> {
     let mut calls = Vec::new();
-    for part in text.split("<｜tool▁call▁begin｜>").map(str::trim).filter(|part| !part.is_empty()) {
-        let (first, rest) = part.split_once("<｜tool▁sep｜>")?;
-        let rest = rest.trim_end();
-        let rest = rest.strip_suffix("<｜tool▁call▁end｜>").unwrap_or(rest);
-        let (name, arguments) = match rest.split_once("```json") {
-            Some((name, block)) => (name, block.trim_end().strip_suffix("```")?),
-            None => (first, rest),
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let (first, behind) = rest.strip_prefix("<｜tool▁call▁begin｜>")?.split_once("<｜tool▁sep｜>")?;
+        let open = behind.find('{')?;
+        let (before, object) = behind.split_at(open);
+        let mut values = serde_json::Deserializer::from_str(object).into_iter::<Map<String, Value>>();
+        let arguments = values.next()?.ok()?;
+        rest = object[values.byte_offset()..].trim_start();
+        let name = match before.trim().strip_suffix("```json") {
+            Some(name) => {
+                rest = rest.strip_prefix("```")?.trim_start();
+                name
+            }
+            None if before.trim().is_empty() => first,
+            None => return None,
         };
         let name = name.trim();
         if name.is_empty() || name.contains(char::is_whitespace) {
             return None;
         }
-        calls.push((name.to_owned(), serde_json::from_str(arguments.trim()).ok()?));
+        calls.push((name.to_owned(), arguments));
+        rest = rest.strip_prefix("<｜tool▁call▁end｜>").unwrap_or(rest).trim_start();
     }
     (!calls.is_empty()).then_some(calls)
 }

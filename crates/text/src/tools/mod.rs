@@ -35,6 +35,7 @@ mod think;
 use serde_json::Value;
 
 pub use format::ToolFormat;
+pub use markup::is_text;
 pub use parser::ToolParser;
 pub use reader::{AnswerPart, AnswerReader};
 pub use think::{ThinkSplitter, ThinkTags, Thought};

@@ -247,6 +247,11 @@ fn phi_granite_lfm2() {
     );
     check(
         Lfm2,
+        "<|tool_call_start|>[get_weather(city=\"it's <|tool_call_end|> \\\" \")]<|tool_call_end|>",
+        &["CALL get_weather {\"city\":\"it's <|tool_call_end|> \\\" \"}."],
+    );
+    check(
+        Lfm2,
         "<|tool_call_start|>[x = 1]<|tool_call_end|>",
         &["<|tool_call_start|>[x = 1]<|tool_call_end|>"],
     );
@@ -302,6 +307,12 @@ fn tags() {
     check(Tags, "<tool_call><function=get_weather><parameter=city>Bern</function></tool_call>", &[bern]);
     check(Tags, "<tool_call>\n<function=get_weather>\n<parameter=city>\nBern\n", &[bern]);
     check(Tags, "<tool_call>{\"name\": \"now\", \"arguments\": {}}</tool_call>", &["CALL now {}."]);
+    // What looks like the end, within a value.
+    check(
+        Tags,
+        "<tool_call>\n<function=get_weather>\n<parameter=city>\na</function> or </tool_call> b\n</parameter>\n</function>\n</tool_call>",
+        &["CALL get_weather {\"city\":\"a</function> or </tool_call> b\"}."],
+    );
     for text in [
         "<tool_call>nothing</tool_call>",
         "<tool_call><b>x</b></tool_call>",
