@@ -73,7 +73,7 @@ export function talk(id, title, messages, ago = 0) {
   const at = Date.now() - ago;
   const ids = messages.map((_, n) => `${id}-${n}`);
   const entries = messages.map((message, n) => [ids[n], { id: ids[n], parent: ids[n - 1] ?? null, at: at + n, content: "", ...message }]);
-  return { id, title, created: at, updated: at + messages.length, model: "smollm2:135m", sampling: {}, messages: Object.fromEntries(entries), leaf: ids.at(-1) };
+  return { id, title, created: at, updated: at + messages.length, model: "smollm2:135m", sampling: { temperature: 0, num_predict: 30 }, messages: Object.fromEntries(entries), leaf: ids.at(-1) };
 }
 
 const DAY = 86_400_000;

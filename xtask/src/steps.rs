@@ -87,7 +87,7 @@ fn step(name: &str, rest: &[String]) -> anyhow::Result<()> {
         }
         "clients" => clients::run(rest)?,
         "openapi" => openapi::run(rest)?,
-        "web" => web::run(rest)?,
+        "web" => web::run()?,
         _ => bail!("no step is called `{name}`"),
     }
     Ok(())

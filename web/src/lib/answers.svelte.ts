@@ -104,7 +104,8 @@ async function answer(conversation: Conversation) {
   } catch (error) {
     if (isAbort(error)) message.stopped = true;
     else message.error = words(error);
-    if (first && !message.stats) {
+    // One token has no rate.
+    if (count > 1 && !message.stats) {
       const seconds = (performance.now() - first) / 1000;
       message.stats = { promptTokens: 0, tokens: count, rate: seconds > 0 ? count / seconds : 0, first: (first - began) / 1000, reason: "stopped" };
     }

@@ -3,6 +3,8 @@
 import { settings } from "./settings.svelte";
 
 export interface ModelDetails {
+  /** For another name of a model, which takes no room of its own. */
+  parent_model?: string;
   format?: string;
   family?: string;
   parameter_size?: string;
