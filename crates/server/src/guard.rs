@@ -33,6 +33,8 @@ const OPEN_BELOW: [&str; 2] = ["/assets/", "/c/"];
 /// What changes the models, by method and path.
 const ADMIN: [&str; 5] = ["/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete"];
 const ADMIN_BELOW: &str = "/api/blobs/";
+/// Uploads that are written to the disk as they come.
+const UPLOADS: &str = "/v1/files";
 /// Schemes of desktop programs, which Ollama allows too: no website can have them.
 const PROGRAMS: [&str; 5] = ["app://", "file://", "tauri://", "vscode-webview://", "vscode-file://"];
 
@@ -63,7 +65,8 @@ async fn with_body(request: Request, config: &ServerConfig) -> Result<Request, A
     let limit = config.max_body;
     let (head, body) = request.into_parts();
     let body = Moving::body(body, config.stall);
-    if head.uri.path().starts_with(ADMIN_BELOW) {
+    let path = head.uri.path();
+    if path.starts_with(ADMIN_BELOW) || path == UPLOADS {
         return Ok(Request::from_parts(head, body));
     }
     let declared = header_text(&head.headers, &header::CONTENT_LENGTH).and_then(|n| n.parse::<u64>().ok());

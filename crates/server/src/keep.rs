@@ -39,6 +39,16 @@ pub(crate) struct Limits {
     pub(crate) durable: bool,
 }
 
+impl Limits {
+    fn full(&self) -> ApiError {
+        let Limits { n_documents, total, .. } = self;
+        ApiError::BadRequest(format!(
+            "there is no room for more: at most {n_documents} of this kind are kept, of {} MB together; delete some",
+            total >> 20
+        ))
+    }
+}
+
 /// What happens to one more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WhenFull {
@@ -111,12 +121,12 @@ impl Keep {
     pub(crate) fn put(&self, id: &str, document: &impl Serialize) -> Result<(), ApiError> {
         let text = serde_json::to_vec(document).map_err(|error| failed("write", id, &error.into()))?;
         let mut new = self.create(id)?;
-        new.write(&text)?;
+        new.append(&text)?;
         self.install(new, DOCUMENT)
     }
 
     /// Begins the data of a document. It comes before the document: without one it is not kept.
-    pub(crate) fn create(&self, id: &str) -> Result<New<'_>, ApiError> {
+    pub(crate) fn create(&self, id: &str) -> Result<New, ApiError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         if !is_id(id) {
             return Err(ApiError::BadRequest(
@@ -126,7 +136,12 @@ impl Keep {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!("{PARTIAL}{}-{number}", std::process::id()));
         let file = File::create_new(&path).map_err(|error| failed("write", id, &error))?;
-        Ok(New { keep: self, id: id.to_owned(), file, path, n_written: 0 })
+        Ok(New { id: id.to_owned(), limits: self.limits, file, path, n_written: 0 })
+    }
+
+    /// Puts data in its place.
+    pub(crate) fn finish(&self, new: New) -> Result<(), ApiError> {
+        self.install(new, DATA)
     }
 
     /// The data of a document, to be read.
@@ -176,9 +191,8 @@ impl Keep {
     }
 
     /// Puts what was written in its place.
-    fn install(&self, mut new: New<'_>, extension: &str) -> Result<(), ApiError> {
+    fn install(&self, new: New, extension: &str) -> Result<(), ApiError> {
         let fail = |error: io::Error| failed("write", &new.id, &error);
-        new.file.flush().map_err(fail)?;
         if self.limits.durable {
             new.file.sync_all().map_err(fail)?;
         }
@@ -209,17 +223,9 @@ impl Keep {
                     sizes.remove(&oldest);
                     self.remove(&oldest)?;
                 }
-                None => return Err(self.full()),
+                None => return Err(self.limits.full()),
             }
         }
-    }
-
-    fn full(&self) -> ApiError {
-        let Limits { n_documents, total, .. } = self.limits;
-        ApiError::BadRequest(format!(
-            "there is no room for more: at most {n_documents} of this kind are kept, of {} MB together; delete some",
-            total >> 20
-        ))
     }
 
     fn path(&self, id: &str, extension: &str) -> PathBuf {
@@ -233,42 +239,49 @@ impl Keep {
 
 /// Something that is being written. Dropped before it is in its place, it leaves nothing.
 #[derive(Debug)]
-pub(crate) struct New<'a> {
-    keep: &'a Keep,
+pub(crate) struct New {
     id: String,
+    limits: Limits,
     file: File,
     path: PathBuf,
     n_written: u64,
 }
 
-impl New<'_> {
+impl New {
     /// Appends, within the limits.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
         let n_written = self.n_written + bytes.len() as u64;
-        let limits = &self.keep.limits;
-        if n_written > limits.one {
-            return Err(ApiError::TooLarge { limit: usize::try_from(limits.one).unwrap_or(usize::MAX) });
-        }
-        if n_written > limits.total {
-            return Err(self.keep.full());
+        if n_written > self.limits.one {
+            return Err(ApiError::TooLarge { limit: usize::try_from(self.limits.one).unwrap_or(usize::MAX) });
         }
         self.file.write_all(bytes).map_err(|error| failed("write", &self.id, &error))?;
         self.n_written = n_written;
         Ok(())
     }
 
+    /// Whose data it becomes.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Bytes so far.
     pub(crate) fn n_written(&self) -> u64 {
         self.n_written
     }
+}
 
-    /// Makes it the data of its id.
-    pub(crate) fn finish(self) -> Result<(), ApiError> {
-        self.keep.install(self, DATA)
+impl io::Write for New {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.append(bytes).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 
-impl Drop for New<'_> {
+impl Drop for New {
     fn drop(&mut self) {
         // Gone already when it has been put in its place.
         let _ = fs::remove_file(&self.path);
@@ -410,19 +423,19 @@ mod tests {
         let folder = folder.path().join("kind");
         let write = |id: &str| {
             let mut new = keep.create(id).unwrap();
-            new.write(b"one ").unwrap();
-            new.write(b"two").unwrap();
+            new.append(b"one ").unwrap();
+            new.append(b"two").unwrap();
             new
         };
         assert_eq!(write("document1").n_written(), 7);
         assert!(keep.data("document1").unwrap().is_none());
-        write("document1").finish().unwrap();
+        keep.finish(write("document1")).unwrap();
         keep.put("document1", &json!(1)).unwrap();
         let mut text = String::new();
         keep.data("document1").unwrap().unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "one two");
         let mut new = keep.create("document2").unwrap();
-        assert!(matches!(new.write(&[0; 101]), Err(ApiError::TooLarge { limit: 100 })));
+        assert!(matches!(new.append(&[0; 101]), Err(ApiError::TooLarge { limit: 100 })));
         drop(new);
         // As a killed process would leave it: data whose document never came, and half a file.
         fs::write(folder.join("document3.data"), "x").unwrap();

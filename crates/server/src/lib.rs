@@ -25,7 +25,6 @@ mod conversations;
 mod error;
 mod generate;
 mod guard;
-#[cfg_attr(not(test), expect(dead_code, reason = "the endpoints that keep things are yet to come"))]
 mod keep;
 mod library;
 mod listen;

@@ -68,6 +68,7 @@ impl Server {
             .map_err(|source| ServerError::Bind { address: config.address, source })?;
         let address = listener.local_addr().unwrap_or(config.address);
         let state = AppState::new(config, library, &folder);
+        runtime.spawn(openai::run_batches(state.clone()));
         let accepting = runtime.spawn(accept(listener, tls, state.clone()));
         Ok(Server { address, state, runtime: Some(runtime), accepting: Some(accepting) })
     }

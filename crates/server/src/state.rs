@@ -9,9 +9,11 @@ use tokio::sync::watch;
 use crate::config::ServerConfig;
 use crate::conversations::Conversations;
 use crate::error::ApiError;
+use crate::keep::Keep;
 use crate::library::{Entry, Library};
 use crate::manager::Manager;
 use crate::metrics::Metrics;
+use crate::openai::{Batches, files};
 
 /// Shared by all requests; cloning is cheap.
 #[derive(Clone)]
@@ -23,6 +25,9 @@ pub(crate) struct Inner {
     pub(crate) manager: Manager,
     pub(crate) conversations: Conversations,
     pub(crate) metrics: Metrics,
+    /// What clients uploaded, and what batches gave.
+    pub(crate) files: Keep,
+    pub(crate) batches: Batches,
     /// How far the server is on its way down.
     pub(crate) stopping: watch::Sender<Stopping>,
 }
@@ -44,6 +49,8 @@ impl AppState {
         let (stopping, _) = watch::channel(Stopping::No);
         let conversations = Conversations::below(folder.join("conversations"));
         AppState(Arc::new(Inner {
+            files: Keep::open(folder.join("files"), files::LIMITS),
+            batches: Batches::open(folder.join("batches")),
             config,
             library,
             manager,

@@ -1,8 +1,8 @@
-//! The OpenAI API: chat completions, completions, responses, models.
+//! The OpenAI API: chat completions, completions, responses, models, files and batches.
 //!
 //! Shapes, defaults and error objects are those of the API reference (platform.openai.com/docs/api-reference) as the
 //! official clients read them. Fields that it does not know are accepted, for clients send many. Left out: images and
-//! audio, stored responses, files and batches, `best_of`, and `echo` together with `logprobs`.
+//! audio, stored responses, `best_of`, and `echo` together with `logprobs`.
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -12,15 +12,20 @@ use crate::state::AppState;
 pub(crate) use describe::endpoints;
 
 pub(crate) mod answer;
+mod batches;
 mod chat;
 mod completions;
 pub(crate) mod describe;
 mod embeddings;
+pub(crate) mod files;
 pub(crate) mod messages;
 mod models;
+mod page;
 mod responses;
 mod sampling;
 pub(crate) mod sse;
+
+pub(crate) use batches::{Batches, run as run_batches};
 
 pub(crate) fn router() -> Router<AppState> {
     Router::new()
@@ -30,6 +35,12 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/v1/completions", post(completions::create))
         .route("/v1/embeddings", post(embeddings::create))
         .route("/v1/responses", post(responses::create))
+        .route("/v1/files", post(files::upload).get(files::list))
+        .route("/v1/files/{id}", get(files::show).delete(files::delete))
+        .route("/v1/files/{id}/content", get(files::content))
+        .route("/v1/batches", post(batches::create).get(batches::list))
+        .route("/v1/batches/{id}", get(batches::show))
+        .route("/v1/batches/{id}/cancel", post(batches::cancel))
 }
 
 /// A name that nobody used before, e.g. `chatcmpl-…`.

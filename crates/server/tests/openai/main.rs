@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod anthropic;
+mod batches;
 mod chat;
 #[path = "../http/client.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod client;
 mod completions;
+mod files;
 mod responses;
 
 use std::path::Path;
