@@ -14,6 +14,7 @@ use whit_engine::EngineError;
 use whit_hub::HubError;
 
 use crate::config::ConfigError;
+use crate::observe::Facts;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -192,9 +193,11 @@ impl ApiError {
         self.response(self.openai_json())
     }
 
-    /// The answer in Anthropic's shape.
+    /// The answer in Anthropic's shape, with the id that the header has too.
     pub(crate) fn anthropic(&self) -> Response {
-        self.response(self.anthropic_json())
+        let mut body = self.anthropic_json();
+        body["request_id"] = Facts::current().id.as_str().into();
+        self.response(body)
     }
 
     /// The answer in the shape of the API that `path` belongs to, for what is refused before an API sees it.

@@ -13,6 +13,7 @@ use whit_engine::{EncodeOptions, Model};
 
 use crate::body;
 use crate::error::ApiError;
+use crate::library::Entry;
 use crate::openapi::Endpoint;
 use crate::state::{AppState, Stopping};
 
@@ -107,9 +108,12 @@ async fn detokenize(State(state): State<AppState>, body: Bytes) -> Response {
     work.await.map_err(|error| error.ollama()).into_response()
 }
 
-/// The model, loaded or only opened: its tokenizer needs no weights.
 async fn model(state: &AppState, name: &str) -> Result<Model, ApiError> {
-    let entry = state.find(name)?;
+    open(state, state.find(name)?).await
+}
+
+/// The model, loaded or only opened: its tokenizer needs no weights.
+pub(crate) async fn open(state: &AppState, entry: Entry) -> Result<Model, ApiError> {
     let loaded = state.manager.loaded().into_iter().find(|loaded| loaded.entry.path == entry.path);
     match loaded {
         Some(loaded) => Ok(loaded.service.model().clone()),

@@ -13,7 +13,7 @@ use crate::keep::Keep;
 use crate::library::{Entry, Library};
 use crate::manager::Manager;
 use crate::metrics::Metrics;
-use crate::openai::{Batches, files};
+use crate::openai::{Batches, files, responses};
 
 /// Shared by all requests; cloning is cheap.
 #[derive(Clone)]
@@ -28,6 +28,8 @@ pub(crate) struct Inner {
     /// What clients uploaded, and what batches gave.
     pub(crate) files: Keep,
     pub(crate) batches: Batches,
+    /// Answers that others may go on from.
+    pub(crate) responses: Keep,
     /// How far the server is on its way down.
     pub(crate) stopping: watch::Sender<Stopping>,
 }
@@ -51,6 +53,7 @@ impl AppState {
         AppState(Arc::new(Inner {
             files: Keep::open(folder.join("files"), files::LIMITS),
             batches: Batches::open(folder.join("batches")),
+            responses: Keep::open(folder.join("responses"), responses::LIMITS),
             config,
             library,
             manager,

@@ -3,24 +3,22 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use whit_engine::{FinishReason, Model, Usage};
+use whit_engine::{FinishReason, Usage};
 
 use super::request::Request;
 use crate::body;
 use crate::error::ApiError;
 use crate::generate::{self, Stream};
-use crate::observe::Facts;
 use crate::openai::answer::{self, Manner, Part, Reader};
 use crate::openai::{new_id, sse};
-use crate::own::blocking;
+use crate::own::{self, blocking};
 use crate::prompt::{self, Input};
 use crate::state::AppState;
 
 pub(super) async fn create(State(state): State<AppState>, body: Bytes) -> Response {
-    named(answer(state, &body).await)
+    answer(state, &body).await.unwrap_or_else(|error| error.anthropic())
 }
 
 pub(super) async fn count_tokens(State(state): State<AppState>, body: Bytes) -> Response {
@@ -29,39 +27,16 @@ pub(super) async fn count_tokens(State(state): State<AppState>, body: Bytes) -> 
         let manner = Manner::of(&state, &request.model).await?;
         let tools = request.tools()?;
         let input = Input::Chat(request.chat(&manner, &tools)?);
-        let n = blocking(move || {
-            let entry = state.find(&request.model)?;
-            let input = match &entry.recipe {
-                Some(recipe) => recipe.apply(input),
-                None => input,
-            };
-            let loaded = state.manager.loaded().into_iter().find(|loaded| loaded.entry.path == entry.path);
-            match loaded {
-                Some(loaded) => prompt::count(loaded.service.model(), input),
-                // Counting needs no weights.
-                None => prompt::count(&Model::open(entry.path)?, input),
-            }
-        });
-        Ok::<_, ApiError>(Json(json!({"input_tokens": n.await?})).into_response())
+        let entry = state.find(&request.model)?;
+        let input = match &entry.recipe {
+            Some(recipe) => recipe.apply(input),
+            None => input,
+        };
+        let model = own::open(&state, entry).await?;
+        let n = blocking(move || prompt::count(&model, input)).await?;
+        Ok::<_, ApiError>(Json(json!({"input_tokens": n})).into_response())
     };
-    named(work.await)
-}
-
-/// Each response has an id, and an error repeats it.
-fn named(result: Result<Response, ApiError>) -> Response {
-    let id = Facts::current().id.clone();
-    let mut response = result.unwrap_or_else(|error| {
-        let mut response = error.anthropic();
-        let mut body = error.anthropic_json();
-        body["request_id"] = id.as_str().into();
-        *response.body_mut() = body.to_string().into();
-        response.headers_mut().remove(axum::http::header::CONTENT_LENGTH);
-        response
-    });
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert("request-id", value);
-    }
-    response
+    work.await.unwrap_or_else(|error| error.anthropic())
 }
 
 /// What stays the same from the first event to the last.
@@ -257,7 +232,11 @@ async fn events(frame: Frame, mut stream: Stream, mut reader: Reader, sender: ss
                     blocks.close().await;
                     let (stop_reason, stop_sequence) = frame.stop(reason, called);
                     let delta = json!({"stop_reason": stop_reason, "stop_sequence": stop_sequence});
-                    blocks.send("message_delta", json!({"delta": delta, "usage": usage(&used)})).await;
+                    let mut event = json!({"delta": delta, "usage": usage(&used)});
+                    if stream.dropped.is_any() {
+                        event["dropped"] = stream.dropped.json();
+                    }
+                    blocks.send("message_delta", event).await;
                     blocks.send("message_stop", json!({})).await;
                 }
             }

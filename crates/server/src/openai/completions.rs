@@ -19,7 +19,7 @@ use super::sampling::{self, MAX_TOP, Settings};
 use super::{new_id, sse};
 use crate::error::ApiError;
 use crate::generate::{self, Job, Stream};
-use crate::prompt::Input;
+use crate::prompt::{Dropped, Input};
 use crate::state::AppState;
 use crate::{body, clock};
 
@@ -160,13 +160,20 @@ async fn answer(state: AppState, body: &Bytes) -> Result<Response, ApiError> {
     }
     let mut choices = vec![Value::Null; n_running];
     let mut usages = vec![Usage::default(); n_running];
+    let mut dropped = Dropped::default();
     while let Some(result) = tasks.join_next().await {
-        let (index, choice, usage) = result.map_err(|error| ApiError::internal(&error))??;
-        choices[index] = choice;
-        usages[index] = usage;
+        let one = result.map_err(|error| ApiError::internal(&error))??;
+        choices[one.index] = one.json;
+        usages[one.index] = one.usage;
+        if one.dropped.is_any() {
+            dropped = one.dropped;
+        }
     }
     let mut body = frame.json(Value::Array(choices));
     body["usage"] = totals(&usages, n).json();
+    if dropped.is_any() {
+        body["dropped"] = dropped.json();
+    }
     Ok(Json(body).into_response())
 }
 
@@ -181,7 +188,15 @@ fn totals(usages: &[Usage], n: usize) -> Totals {
     total
 }
 
-async fn collect(mut running: Running) -> Result<(usize, Value, Usage), ApiError> {
+/// A finished choice.
+struct Choice {
+    index: usize,
+    json: Value,
+    usage: Usage,
+    dropped: Dropped,
+}
+
+async fn collect(mut running: Running) -> Result<Choice, ApiError> {
     let mut text = running.echo;
     let mut logprobs: Option<Logprobs> = None;
     let mut end = (Value::Null, Usage::default());
@@ -196,8 +211,8 @@ async fn collect(mut running: Running) -> Result<(usize, Value, Usage), ApiError
     }
     let (reason, usage) = end;
     let logprobs = logprobs.map(Logprobs::json);
-    let choice = json!({"index": running.index, "text": text, "logprobs": logprobs, "finish_reason": reason});
-    Ok((running.index, choice, usage))
+    let json = json!({"index": running.index, "text": text, "logprobs": logprobs, "finish_reason": reason});
+    Ok(Choice { index: running.index, json, usage, dropped: running.stream.dropped })
 }
 
 async fn stream_all(frame: Frame, running: Vec<Running>, n: usize, sender: sse::Sender) {
@@ -243,7 +258,11 @@ async fn stream_one(
         offset += step.text.chars().count();
         if let Some((reason, usage)) = step.done {
             total = usage;
-            sender.data(&chunk(&step.text, logprobs, finish_reason(reason, false).into())).await;
+            let mut chunk = chunk(&step.text, logprobs, finish_reason(reason, false).into());
+            if running.stream.dropped.is_any() {
+                chunk["dropped"] = running.stream.dropped.json();
+            }
+            sender.data(&chunk).await;
         } else if !step.text.is_empty() || !logprobs.is_null() {
             sender.data(&chunk(&step.text, logprobs, Value::Null)).await;
         }

@@ -28,11 +28,14 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .errors(&[404, 503]),
         Endpoint::post("/v1/embeddings", "Embeddings of texts").errors(&[501]),
         Endpoint::post("/v1/responses", "Answer in a conversation, as the newer API has it")
-            .takes::<responses::Request>()
+            .takes::<responses::CreateResponse>()
             .gives::<Answer>("The whole answer.")
             .gives_events::<AnswerEvent>("With `stream`, named events.")
-            .errors(&[404, 501, 503]),
+            .errors(&[404, 503]),
     ]
+    .into_iter()
+    .chain(super::describe_kept::endpoints())
+    .collect()
 }
 
 #[derive(ToSchema)]
@@ -216,6 +219,7 @@ struct Completion {
     system_fingerprint: String,
     choices: Vec<CompletionChoice>,
     usage: Option<Usage>,
+    dropped: Option<Dropped>,
 }
 
 #[derive(ToSchema)]
@@ -239,7 +243,7 @@ struct CompletionLogprobs {
 
 #[derive(ToSchema)]
 #[schema(as = Response)]
-struct Answer {
+pub(super) struct Answer {
     id: String,
     /// `response`.
     object: String,
@@ -260,7 +264,9 @@ struct Answer {
     #[schema(value_type = Object)]
     metadata: Value,
     previous_response_id: Option<String>,
+    /// Whether it was kept.
     store: bool,
+    dropped: Option<Dropped>,
 }
 
 #[derive(ToSchema)]
@@ -291,6 +297,29 @@ pub(super) enum Prompt {
     Tokens(Vec<u32>),
     Texts(Vec<String>),
     Several(Vec<Vec<u32>>),
+}
+
+/// Whether the model has to call a function, which one, or which it may call (`allowed_tools`).
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub(super) enum ResponseToolChoice {
+    Word(ChoiceWord),
+    #[schema(value_type = Object)]
+    Function(Value),
+}
+
+/// A function that the model may call.
+#[derive(ToSchema)]
+pub(super) struct ResponseTool {
+    /// `function`.
+    #[schema(example = "function")]
+    r#type: String,
+    name: String,
+    /// What it does, for the model.
+    description: Option<String>,
+    /// A JSON schema of its arguments.
+    #[schema(value_type = Option<Object>)]
+    parameters: Value,
 }
 
 /// Whether the model has to call a tool: `none`, `auto`, `required`, or which.
@@ -373,11 +402,6 @@ pub(super) enum ResponseInput {
     Items(Vec<Value>),
 }
 
-#[derive(ToSchema)]
-pub(super) struct ResponseText {
-    format: Option<ResponseTextFormat>,
-}
-
 /// What the answer must be.
 #[derive(ToSchema)]
 pub(super) struct ResponseTextFormat {
@@ -386,12 +410,6 @@ pub(super) struct ResponseTextFormat {
     /// With `json_schema`.
     #[schema(value_type = Option<Object>)]
     schema: Value,
-}
-
-#[derive(ToSchema)]
-pub(super) struct Reasoning {
-    /// `none` and `minimal` switch thinking off, all others on.
-    effort: Option<String>,
 }
 
 /// Whose message it is; `developer` is the same as `system`, `function` the same as `tool`.

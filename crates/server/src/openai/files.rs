@@ -2,8 +2,6 @@
 //!
 //! Left out: purposes other than `batch`, and files that expire (`expires_after`); they stay until they are deleted.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::multipart::{Field, MultipartError, MultipartRejection};
@@ -15,6 +13,7 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
+use utoipa::ToSchema;
 
 use super::page::PageQuery;
 use crate::clock;
@@ -27,8 +26,6 @@ use crate::state::AppState;
 const UPLOAD_BYTES: u64 = 200 << 20;
 /// Bytes of a form's field that is no file.
 const FIELD_BYTES: usize = 1 << 10;
-/// Between two pieces of an upload.
-const PIECE_TIME: Duration = Duration::from_secs(60);
 /// Bytes that a download reads at once.
 const READ_BYTES: usize = 64 << 10;
 /// Files on a page: when the client does not say, and at most.
@@ -44,7 +41,7 @@ pub(crate) const LIMITS: Limits = Limits {
 };
 
 /// What a file is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Purpose {
     /// The requests of a batch.
@@ -54,7 +51,8 @@ pub(crate) enum Purpose {
 }
 
 /// A file as the API describes it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = File)]
 pub(crate) struct FileObject {
     id: String,
     object: String,
@@ -104,7 +102,7 @@ pub(crate) async fn upload(
 async fn take(state: &AppState, mut form: Multipart) -> Result<FileObject, ApiError> {
     let bad = |text: &str| ApiError::BadRequest(text.to_owned());
     let (mut purpose, mut file) = (None, None);
-    while let Some(mut field) = in_time(form.next_field()).await? {
+    while let Some(mut field) = form.next_field().await.map_err(|error| broken(&error))? {
         match field.name() {
             Some("purpose") => purpose = Some(short(&mut field).await?),
             Some("file") if file.is_none() => {
@@ -134,7 +132,7 @@ async fn take(state: &AppState, mut form: Multipart) -> Result<FileObject, ApiEr
 /// A short text.
 async fn short(field: &mut Field<'_>) -> Result<String, ApiError> {
     let mut text = Vec::new();
-    while let Some(piece) = in_time(field.chunk()).await? {
+    while let Some(piece) = field.chunk().await.map_err(|error| broken(&error))? {
         text.extend_from_slice(&piece);
         if text.len() > FIELD_BYTES {
             return Err(ApiError::BadRequest(format!(
@@ -149,7 +147,7 @@ async fn short(field: &mut Field<'_>) -> Result<String, ApiError> {
 async fn write(state: &AppState, field: &mut Field<'_>) -> Result<New, ApiError> {
     let begin = state.clone();
     let mut new = blocking(move || begin.files.create(&keep::new_id("file-"))).await?;
-    while let Some(piece) = in_time(field.chunk()).await? {
+    while let Some(piece) = field.chunk().await.map_err(|error| broken(&error))? {
         if new.n_written() + piece.len() as u64 > UPLOAD_BYTES {
             return Err(ApiError::TooLarge { limit: usize::try_from(UPLOAD_BYTES).unwrap_or(usize::MAX) });
         }
@@ -162,12 +160,9 @@ async fn write(state: &AppState, field: &mut Field<'_>) -> Result<New, ApiError>
     Ok(new)
 }
 
-/// What comes next of a form, if it comes in time.
-async fn in_time<T>(next: impl Future<Output = Result<T, MultipartError>>) -> Result<T, ApiError> {
-    match tokio::time::timeout(PIECE_TIME, next).await {
-        Ok(next) => next.map_err(|error| ApiError::BadRequest(error.body_text())),
-        Err(_) => Err(ApiError::Timeout),
-    }
+/// A form that broke off, or that is none.
+fn broken(error: &MultipartError) -> ApiError {
+    ApiError::BadRequest(error.body_text())
 }
 
 /// Which files are wanted.

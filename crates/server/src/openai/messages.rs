@@ -110,7 +110,7 @@ pub(crate) fn tool_call(id: &str, name: &str, arguments: Value) -> Value {
 }
 
 /// Arguments as an object. What is none, because a model wrote it so, stays text.
-fn arguments(value: Option<&Value>) -> Value {
+pub(super) fn arguments(value: Option<&Value>) -> Value {
     match value {
         Some(Value::String(text)) if text.trim().is_empty() => json!({}),
         Some(Value::String(text)) => {

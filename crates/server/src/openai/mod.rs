@@ -2,7 +2,7 @@
 //!
 //! Shapes, defaults and error objects are those of the API reference (platform.openai.com/docs/api-reference) as the
 //! official clients read them. Fields that it does not know are accepted, for clients send many. Left out: images and
-//! audio, stored responses, `best_of`, and `echo` together with `logprobs`.
+//! audio, `best_of`, and `echo` together with `logprobs`.
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -16,12 +16,14 @@ mod batches;
 mod chat;
 mod completions;
 pub(crate) mod describe;
+mod describe_kept;
 mod embeddings;
 pub(crate) mod files;
 pub(crate) mod messages;
+mod metadata;
 mod models;
 mod page;
-mod responses;
+pub(crate) mod responses;
 mod sampling;
 pub(crate) mod sse;
 
@@ -35,6 +37,8 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/v1/completions", post(completions::create))
         .route("/v1/embeddings", post(embeddings::create))
         .route("/v1/responses", post(responses::create))
+        .route("/v1/responses/{id}", get(responses::show).delete(responses::delete))
+        .route("/v1/responses/{id}/input_items", get(responses::input_items))
         .route("/v1/files", post(files::upload).get(files::list))
         .route("/v1/files/{id}", get(files::show).delete(files::delete))
         .route("/v1/files/{id}/content", get(files::content))

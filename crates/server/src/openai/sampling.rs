@@ -70,6 +70,16 @@ pub(super) enum OneOrMany {
 }
 
 impl Settings {
+    /// As it was asked for, or OpenAI's.
+    pub(super) fn temperature(&self) -> f32 {
+        self.temperature.unwrap_or(1.0)
+    }
+
+    /// As it was asked for, or OpenAI's.
+    pub(super) fn top_p(&self) -> f32 {
+        self.top_p.unwrap_or(1.0)
+    }
+
     pub(super) fn n_choices(&self) -> Result<usize, ApiError> {
         match self.n.unwrap_or(1) {
             n @ 1..=MAX_CHOICES => Ok(n),
@@ -95,8 +105,8 @@ impl Settings {
         job.sampling = SamplerConfig {
             logit_bias,
             repeat_last_n: -1,
-            temperature: self.temperature.unwrap_or(1.0),
-            top_p: self.top_p.unwrap_or(1.0),
+            temperature: self.temperature(),
+            top_p: self.top_p(),
             top_k: self.top_k.unwrap_or(0),
             min_p: self.min_p.unwrap_or(0.0),
             typical_p: self.typical_p.unwrap_or(1.0),

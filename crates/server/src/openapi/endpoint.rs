@@ -100,17 +100,28 @@ impl Endpoint {
 
     /// A text that may stand in the query.
     pub(crate) fn in_query(self, name: &str, text: &str) -> Endpoint {
-        self.optional("query", name, text)
+        self.optional("query", name, text, json!({"type": "string"}))
+    }
+
+    /// Something that may stand in the query.
+    pub(crate) fn in_query_of(self, name: &str, text: &str, schema: Value) -> Endpoint {
+        self.optional("query", name, text, schema)
     }
 
     /// A header that may be there.
     pub(crate) fn in_header(self, name: &str, text: &str) -> Endpoint {
-        self.optional("header", name, text)
+        self.optional("header", name, text, json!({"type": "string"}))
     }
 
-    fn optional(mut self, place: &str, name: &str, text: &str) -> Endpoint {
-        let schema = json!({"type": "string"});
+    fn optional(mut self, place: &str, name: &str, text: &str, schema: Value) -> Endpoint {
         self.parameters.push(json!({"name": name, "in": place, "description": text, "schema": schema}));
+        self
+    }
+
+    /// Takes a form with the fields of this type.
+    pub(crate) fn takes_form<T: ToSchema>(mut self) -> Endpoint {
+        let schema = self.schema::<T>();
+        self.body = Some(json!({"required": true, "content": {"multipart/form-data": {"schema": schema}}}));
         self
     }
 
@@ -155,6 +166,12 @@ impl Endpoint {
     /// Answers with text.
     pub(crate) fn gives_text(self, text: &str) -> Endpoint {
         self.answer("200", text, Some(("text/plain", json!({"type": "string"}))))
+    }
+
+    /// Answers with bytes as they are.
+    pub(crate) fn gives_bytes(self, text: &str) -> Endpoint {
+        let schema = json!({"type": "string", "format": "binary"});
+        self.answer("200", text, Some(("application/octet-stream", schema)))
     }
 
     /// Answers with a status alone.

@@ -1,8 +1,9 @@
 //! `/v1/messages` and `/v1/messages/count_tokens`.
 
 use serde_json::{Value, json};
+use whit_server::OverflowPolicy;
 
-use crate::client::Tested;
+use crate::client::{Call, Tested};
 use crate::{PROMPT, events, start};
 
 fn request(model: &str) -> Value {
@@ -131,4 +132,38 @@ fn errors_as_clients_read_them() {
         assert_eq!((&body["type"], &body["error"]["type"]), (&json!("error"), &json!(kind)), "{body}");
         assert_eq!(body["request_id"].as_str(), answer.header("request-id"));
     }
+}
+
+#[test]
+fn what_the_guard_refuses_has_an_id_too() {
+    let tested = Tested::with(|config| config.max_body = 10);
+    for call in [
+        Call::new("POST", "/v1/messages").body("x".repeat(20)),
+        Call::new("POST", "/v1/messages").host("evil.example"),
+        Call::new("DELETE", "/v1/messages"),
+    ] {
+        let answer = call.send(tested.server.address());
+        let body = answer.json();
+        assert_eq!(
+            (&body["type"], body["request_id"].as_str()),
+            (&json!("error"), answer.header("request-id")),
+            "{body}"
+        );
+        assert!(body["request_id"].as_str().unwrap().starts_with("req_"));
+    }
+}
+
+#[test]
+fn what_was_left_out_is_said() {
+    let tested = Tested::with(|config| config.overflow = OverflowPolicy::DropOldest);
+    let mut request = request("chatty");
+    let turns: Vec<Value> =
+        (0..40).map(|n| json!({"role": "user", "content": format!("turn {n}")})).collect();
+    request["messages"] = json!(turns);
+    let whole = tested.post("/v1/messages", &request).ok().json();
+    assert!(whole["dropped"]["messages"].as_u64().unwrap() > 0);
+    request["stream"] = json!(true);
+    let events = events(&tested.post("/v1/messages", &request).ok());
+    let told: Vec<&Value> = events.iter().filter_map(|(_, event)| event.get("dropped")).collect();
+    assert_eq!(told, [&whole["dropped"]]);
 }

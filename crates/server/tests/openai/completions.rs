@@ -163,3 +163,14 @@ fn lists_models() {
     let missing = tested.get("/v1/models/nobody");
     assert_eq!((missing.status, &missing.json()["error"]["code"]), (404, &json!("model_not_found")));
 }
+
+#[test]
+fn what_was_left_out_is_said() {
+    let tested = Tested::new();
+    let request = |stream: bool| json!({"model": "tiny", "prompt": "a".repeat(400), "overflow": "drop_oldest", "max_tokens": 3, "stream": stream});
+    let whole = tested.post("/v1/completions", &request(false)).ok().json();
+    assert!(whole["dropped"]["tokens"].as_u64().unwrap() >= 400 - 256, "{whole}");
+    let events = events(&tested.post("/v1/completions", &request(true)).ok());
+    let told: Vec<&Value> = events.iter().filter_map(|(_, event)| event.get("dropped")).collect();
+    assert_eq!(told, [&whole["dropped"]]);
+}

@@ -24,6 +24,8 @@ pub(super) struct Journal {
     file: File,
     /// By the number of the line.
     places: BTreeMap<usize, Place>,
+    /// How many belong to the output.
+    n_good: usize,
     /// Bytes that are whole.
     length: u64,
 }
@@ -53,7 +55,8 @@ impl Journal {
         }
         let file = reader.into_inner();
         file.set_len(length)?;
-        Ok(Journal { file, places, length })
+        let n_good = places.values().filter(|place: &&Place| place.is_good).count();
+        Ok(Journal { file, places, n_good, length })
     }
 
     /// Whether a line has been answered.
@@ -63,8 +66,7 @@ impl Journal {
 
     /// Of `total` requests.
     pub(super) fn counts(&self, total: usize) -> RequestCounts {
-        let completed = self.places.values().filter(|place| place.is_good).count();
-        RequestCounts { total, completed, failed: self.places.len() - completed }
+        RequestCounts { total, completed: self.n_good, failed: self.places.len() - self.n_good }
     }
 
     /// Writes down an answer. When it returns, the answer outlives the machine.
@@ -75,6 +77,7 @@ impl Journal {
         self.file.sync_data()?;
         let place = Place { offset: self.length, length: line.len(), is_good: record.is_good };
         self.places.insert(record.number, place);
+        self.n_good += usize::from(record.is_good);
         self.length += line.len() as u64;
         Ok(())
     }

@@ -8,7 +8,6 @@ mod journal;
 mod lines;
 mod runner;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,8 +19,10 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+use utoipa::ToSchema;
 
 use super::files;
+use super::metadata::{self, Metadata};
 use super::page::PageQuery;
 use crate::config::KeepAlive;
 use crate::error::ApiError;
@@ -39,11 +40,9 @@ const MAX_BATCHES: usize = 1000;
 const MAX_WINDOW: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Batches on a page: when the client does not say, and at most.
 const PAGE: (usize, usize) = (20, 100);
-/// The most pairs of metadata, and characters of a key and of a value.
-const METADATA: (usize, usize, usize) = (16, 64, 512);
 
 /// Where a batch stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum BatchStatus {
     /// It waits for those before it, then its input is read.
@@ -68,7 +67,7 @@ impl BatchStatus {
 }
 
 /// A batch as the API describes it, and as it is kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Batch {
     id: String,
     object: String,
@@ -89,7 +88,7 @@ pub(crate) struct Batch {
     cancelling_at: Option<u64>,
     cancelled_at: Option<u64>,
     request_counts: RequestCounts,
-    metadata: Option<BTreeMap<String, String>>,
+    metadata: Option<Metadata>,
 }
 
 impl Batch {
@@ -111,7 +110,7 @@ impl Batch {
 }
 
 /// Requests of a batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct RequestCounts {
     total: usize,
     completed: usize,
@@ -119,14 +118,14 @@ pub(crate) struct RequestCounts {
 }
 
 /// What is wrong with the input of a batch.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct BatchErrors {
     object: String,
     data: Vec<BatchError>,
 }
 
 /// What is wrong with a line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct BatchError {
     code: String,
     message: String,
@@ -213,13 +212,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What is asked.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = BatchRequest)]
 pub(crate) struct CreateBatch {
+    /// A file that was uploaded for batches.
     input_file_id: String,
+    /// What its lines ask for, such as `/v1/chat/completions`.
     endpoint: String,
+    /// How long it may take, such as `24h`; at most `720h`.
+    #[schema(example = "24h")]
     completion_window: String,
-    #[serde(default)]
-    metadata: Option<BTreeMap<String, String>>,
+    /// Comes back as it is.
+    metadata: Option<Metadata>,
 }
 
 impl CreateBatch {
@@ -242,15 +246,7 @@ impl CreateBatch {
                 ));
             }
         };
-        let (n_pairs, n_key, n_value) = METADATA;
-        let fits = |(key, value): (&String, &String)| {
-            key.chars().count() <= n_key && value.chars().count() <= n_value
-        };
-        if self.metadata.as_ref().is_some_and(|all| all.len() > n_pairs || !all.iter().all(fits)) {
-            return bad(format!(
-                "metadata may have at most {n_pairs} pairs, of keys of {n_key} and values of {n_value} characters"
-            ));
-        }
+        self.metadata.as_ref().map_or(Ok(()), metadata::check)?;
         if files::find(&state.files, &self.input_file_id)?.purpose != files::Purpose::Batch {
             return bad(format!("the file `{}` was not uploaded for batches", self.input_file_id));
         }

@@ -4,6 +4,7 @@
 //!
 //! Every step can be taken again: after a kill the next start goes on from what is written down.
 
+use std::collections::HashMap;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
@@ -159,6 +160,7 @@ async fn answer(
     let mut expired = std::pin::pin!(tokio::time::sleep(left));
     // Dropped, they cancel what they were generating.
     let mut running = JoinSet::new();
+    let mut asked: HashMap<tokio::task::Id, (usize, String)> = HashMap::new();
     let mut waiting: Option<Line> = None;
     let mut is_read = false;
     loop {
@@ -178,15 +180,23 @@ async fn answer(
                 break;
             }
             if let Some(line) = waiting.take() {
-                running.spawn(ask(state.clone(), app.clone(), batch.endpoint.clone(), line));
+                let this = (line.number, line.custom_id.clone());
+                let task = running.spawn(ask(state.clone(), app.clone(), batch.endpoint.clone(), line));
+                asked.insert(task.id(), this);
             }
         }
         if is_read && running.is_empty() {
             return Ok((journal, End::Complete));
         }
         tokio::select! {
-            Some(answered) = running.join_next(), if !running.is_empty() => {
-                let record = answered.map_err(|error| ApiError::internal(&error))?;
+            Some(answered) = running.join_next_with_id(), if !running.is_empty() => {
+                let (id, record) = match answered {
+                    Ok((id, record)) => (id, Some(record)),
+                    Err(error) if error.is_panic() => (error.id(), None),
+                    Err(error) => return Err(ApiError::internal(&error)),
+                };
+                let Some((number, custom_id)) = asked.remove(&id) else { continue };
+                let record = record.unwrap_or_else(|| broken(number, &custom_id));
                 journal = blocking(move || {
                     journal.append(&record).map_err(|error| io_failed(&error))?;
                     Ok(journal)
@@ -257,6 +267,15 @@ async fn ask(state: AppState, app: App, endpoint: String, line: Line) -> Record 
             answer: result(&line.custom_id, response, Value::Null),
         };
     }
+}
+
+/// The record of a request whose handler broke: asked again, it would break again.
+fn broken(number: usize, custom_id: &str) -> Record {
+    tracing::error!(custom_id, "the handler of a request of a batch broke");
+    let error = ApiError::Internal("an internal error; the server's log says more".to_owned());
+    let response = json!({"status_code": error.status().as_u16(), "request_id": new_id("req_"),
+        "body": error.openai_json()});
+    Record { number, is_good: false, answer: result(custom_id, response, Value::Null) }
 }
 
 /// A line of the output or of the errors.
