@@ -21,7 +21,8 @@ pub(crate) fn run(rest: &[String]) -> anyhow::Result<()> {
     let golden = shell::root().join("crates/engine/tests/golden/llama-gqa-llama3.gguf");
     let tiny = format!("tiny={}", golden.display());
     // A key, so that the refusals without one are tested too. Threads that wait for each other would only be slow here.
-    let server = Server::start(&program, &[], &[&tiny, "--ctx", "64", "--threads", "1", "--api-key", KEY])?;
+    let args = ["--offline", &tiny, "--ctx", "64", "--threads", "1", "--api-key", KEY];
+    let server = Server::start(&program, &[], &args)?;
     let result = schemathesis(&python, &folder, server.url(), rest);
     server.end(result)
 }

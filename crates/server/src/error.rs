@@ -90,6 +90,9 @@ pub(crate) enum ApiError {
     Timeout,
     #[error("{0}")]
     NotSupported(String),
+    /// Another server, from which something was to come; the text is what it said.
+    #[error("{0}")]
+    Upstream(String),
     #[error("server busy, please try again. maximum pending requests exceeded")]
     Busy,
     /// A model for which there was no room; the text says what is needed and what there is.
@@ -119,6 +122,7 @@ impl ApiError {
             ApiError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             ApiError::Timeout => StatusCode::REQUEST_TIMEOUT,
             ApiError::NotSupported(_) => StatusCode::NOT_IMPLEMENTED,
+            ApiError::Upstream(_) => StatusCode::BAD_GATEWAY,
             ApiError::Busy | ApiError::NoRoom(_) | ApiError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::DoesNotFit(_) | ApiError::SlowReader | ApiError::Internal(_) => {
                 StatusCode::INTERNAL_SERVER_ERROR

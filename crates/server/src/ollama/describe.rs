@@ -44,12 +44,12 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .takes::<pull::PullRequest>()
             .gives_lines::<Progress>("How far it is; the last says `success`, or has an `error`.")
             .gives::<Progress>("With `stream` false, the end.")
-            .errors(&[404, 503]),
+            .errors(&[404, 502, 503]),
         Endpoint::post("/api/push", "Send a model to a registry")
             .takes::<push::PushRequest>()
             .gives_lines::<Progress>("How far it is; the last says `success`, or has an `error`.")
             .gives::<Progress>("With `stream` false, the end.")
-            .errors(&[403, 404, 503]),
+            .errors(&[404, 502, 503]),
         Endpoint::post("/api/create", "Make a model from another, or from an uploaded file")
             .takes::<create::CreateRequest>()
             .gives_lines::<Progress>("What was done; the last says `success`.")

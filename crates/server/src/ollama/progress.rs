@@ -74,7 +74,10 @@ fn told(error: HubError) -> ApiError {
         | HubError::DiskFull { .. }
         | HubError::Damaged { .. }
         | HubError::Setting { .. } => ApiError::internal(&error),
-        HubError::Forbidden { .. } => ApiError::Forbidden(error.to_string()),
-        error => ApiError::Internal(error.to_string()),
+        HubError::BadReference { .. } => ApiError::BadRequest(error.to_string()),
+        HubError::Forbidden { .. } | HubError::NetworkOff { .. } => ApiError::Forbidden(error.to_string()),
+        HubError::NotThere { .. } => ApiError::NotFound(error.to_string()),
+        HubError::NoPip { .. } => ApiError::Internal(error.to_string()),
+        error => ApiError::Upstream(error.to_string()),
     }
 }

@@ -23,8 +23,8 @@ pub(super) struct PushRequest {
     #[schema(required)]
     model: String,
     /// Without encryption.
-    #[serde(default)]
-    insecure: bool,
+    #[schema(default = false)]
+    insecure: Option<bool>,
     /// Answer in lines.
     #[schema(default = true)]
     stream: Option<bool>,
@@ -35,14 +35,15 @@ pub(super) async fn push(State(state): State<AppState>, body: Bytes) -> Response
         let request: PushRequest = body::parse(&body)?;
         let (name, is_plain) = RegistryName::from_client(request.model.trim())
             .map_err(|problem| ApiError::BadRequest(format!("invalid model name: {problem}")))?;
-        if is_plain && !request.insecure {
+        let insecure = request.insecure == Some(true);
+        if is_plain && !insecure {
             return Err(ApiError::BadRequest("insecure protocol http".to_owned()));
         }
         let model =
             request.model.trim().trim_start_matches("https://").trim_start_matches("http://").to_owned();
         let reading = state.clone();
         let package = blocking(move || package(&reading, &model)).await?;
-        Ok::<_, ApiError>((request.stream.unwrap_or(true), request.insecure, name, package))
+        Ok::<_, ApiError>((request.stream.unwrap_or(true), insecure, name, package))
     };
     let (streaming, insecure, name, package) = match work.await {
         Ok(started) => started,

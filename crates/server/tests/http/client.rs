@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 use whit_files::{Gguf, GgufWriter};
-use whit_hub::{Config, Store};
+use whit_hub::{Config, Network, Store};
 use whit_server::{Server, ServerConfig};
 
 /// Nothing here takes longer, unless it hangs.
@@ -30,12 +30,12 @@ impl Tested {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut ServerConfig)) -> Tested {
-        Tested::start(tempfile::tempdir().unwrap(), change, |home| Store::open(Config::new(home)))
+        Tested::start(tempfile::tempdir().unwrap(), change, offline)
     }
 
     /// With what an earlier server left.
     pub(crate) fn with_home(home: TempDir) -> Tested {
-        Tested::start(home, |_| {}, |home| Store::open(Config::new(home)))
+        Tested::start(home, |_| {}, offline)
     }
 
     /// With a store of the test's own making, in the folder that it is given.
@@ -87,6 +87,12 @@ impl Tested {
         }
         panic!("{name} is {}, not {expected}", self.metric(name));
     }
+}
+
+/// A store that asks nobody.
+fn offline(home: &Path) -> Store {
+    let network = Network { offline: true, ..Network::default() };
+    Store::open(Config { network, ..Config::new(home) })
 }
 
 /// A request.
