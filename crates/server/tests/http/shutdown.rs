@@ -9,9 +9,11 @@ use whit_server::OverflowPolicy;
 
 use crate::client::{Call, Tested, read_answer, read_chunk, read_head};
 
+/// Those of the requests below that no token ends.
+const ENDLESS: [&str; 2] = ["/v1/chat/completions", "/v1/completions"];
 const WORDS: &str = "the server is shutting down";
 
-/// A request without an end, for each way to ask, and where its error says what happened.
+/// A long request for each way to ask, and where its error says what happened.
 fn endless() -> [(&'static str, Value, &'static str); 6] {
     let messages = json!([{"role": "user", "content": "a"}]);
     let n = 100_000_000;
@@ -89,10 +91,13 @@ fn streams_end_with_a_word() {
     tested.server.stop();
     for (path, place, reader) in readers {
         let object = reader.join().unwrap();
-        match place {
-            "" => assert!(object.to_string().contains(WORDS), "{path}: {object}"),
-            place => assert_eq!(object.pointer(place), Some(&json!(WORDS)), "{path}: {object}"),
-        }
+        let is_told = object.pointer(place).is_some_and(|said| said.to_string().contains(WORDS));
+        // A model may end an answer of its own accord before; then the stream says that.
+        let ended = ["/done", "/response/status", "/type"].map(|place| object.pointer(place));
+        let has_ended = [json!(true), json!("completed"), json!("message_stop")];
+        let is_whole = ended.iter().zip(&has_ended).any(|(said, end)| *said == Some(end));
+        assert!(is_told || is_whole, "{path}: {object}");
+        assert!(is_told || !ENDLESS.contains(&path), "{path} cannot have ended: {object}");
     }
 }
 
@@ -106,7 +111,7 @@ fn whole_answers_end_with_a_status() {
             (path, place, Call::new("POST", path).body(body.to_string()).open(tested.server.address()))
         })
         .collect();
-    tested.wait_for("whit_requests_running{model=\"chatty\"}", streams.len() as f64);
+    tested.wait_for("whit_models_loaded", 1.0);
     let readers: Vec<_> = streams
         .into_iter()
         .map(|(path, place, stream)| (path, place, std::thread::spawn(move || read_answer(stream))))
@@ -114,6 +119,9 @@ fn whole_answers_end_with_a_status() {
     tested.server.stop();
     for (path, place, reader) in readers {
         let answer = reader.join().unwrap();
+        if answer.status == 200 && !ENDLESS.contains(&path) {
+            continue;
+        }
         assert_eq!(answer.status, 503, "{path}: {}", answer.text());
         let place = if place.is_empty() { "/error/message" } else { place };
         assert_eq!(answer.json().pointer(place), Some(&json!(WORDS)), "{path}");
