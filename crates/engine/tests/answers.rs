@@ -189,8 +189,11 @@ fn shape(format: ToolFormat, choice: CallChoice, parallel: bool) -> AnswerShape 
     AnswerShape { calls: Some(calls), ..AnswerShape::default() }
 }
 
-/// The names and arguments of calls; text beside them.
-fn calls(parts: &[AnswerPart]) -> (Vec<(String, Map<String, Value>)>, String) {
+/// A name and arguments.
+type Call = (String, Map<String, Value>);
+
+/// The calls of an answer; text beside them.
+fn calls(parts: &[AnswerPart]) -> (Vec<Call>, String) {
     let (mut calls, mut text) = (Vec::<(String, String)>::new(), String::new());
     for part in parts {
         match part {
