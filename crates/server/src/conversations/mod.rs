@@ -17,6 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::Json;
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
@@ -257,9 +258,14 @@ struct List {
     conversations: Vec<Summary>,
 }
 
-async fn list(State(state): State<AppState>, headers: HeaderMap, Query(query): Query<ListQuery>) -> Response {
-    let words: Vec<String> = query.q.split_whitespace().take(MAX_WORDS).map(str::to_lowercase).collect();
+async fn list(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Response {
     with_set(state, &headers, move |set| {
+        let Query(query) = query.map_err(|error| ApiError::BadRequest(error.body_text()))?;
+        let words: Vec<String> = query.q.split_whitespace().take(MAX_WORDS).map(str::to_lowercase).collect();
         let conversations = if words.is_empty() { set.list() } else { set.search(&words) };
         Ok(Json(List { conversations }))
     })

@@ -167,6 +167,9 @@ fn what_is_not_a_conversation_is_refused() {
         assert_eq!(tested.post("/api/conversations/import", &export).status, 400, "{export}");
     }
     assert_eq!(titles(&tested, ""), Vec::<String>::new(), "a refused import leaves nothing");
+    let twice = tested.get("/api/conversations?q=a&q=b");
+    assert_eq!(twice.status, 400);
+    assert!(twice.json()["error"].is_string());
 }
 
 #[test]
