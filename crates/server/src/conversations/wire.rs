@@ -342,7 +342,7 @@ mod tests {
         let file = Attachment { name: "notes.md".to_owned(), text: "İstanbul straße".to_owned() };
         talk.messages.get_mut("a").unwrap().attachments.push(file);
         for (query, found) in [
-            ("hash maps", Some(Some(format!("…{} Hash TABLES {}…", "x".repeat(39), "y".repeat(29))))),
+            ("hash maps", Some(Some(format!("…{} Hash TABLES {}…", "x".repeat(39), "y".repeat(30))))),
             ("maps", Some(None)),
             ("maps trees", None),
             ("notes.md", Some(Some("notes.md".to_owned()))),
