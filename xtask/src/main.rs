@@ -46,7 +46,7 @@ cargo xtask <command>
 
   load      many clients at once against `whit serve` and peers' servers in turns, memory over many requests, a shared
             prompt; writes a receipt, renders BENCHMARKS.md
-            [--peer 'NAME=PROGRAM ARGUMENTS'].. [--rounds 3] [--requests 2000], --dry: write nothing
+            [--peer 'NAME=PROGRAM ARGUMENTS'].. [--rounds 3] [--requests 2000] [--whit PROGRAM], --dry: write nothing
             in a peer's arguments, {model} is the file, {port} where to listen, {clients} how many come at once
 ";
 

@@ -35,6 +35,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     let n_rounds = args.number("--rounds", 3)?;
     let n_requests = args.number("--requests", 2000)?;
     let dry = args.switch("--dry");
+    let whit = args.value("--whit")?.map(PathBuf::from);
     let mut peers = Vec::new();
     while let Some(peer) = args.value("--peer")? {
         let parts =
@@ -45,7 +46,10 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     if n_rounds == 0 || n_requests <= N_SETTLE {
         bail!("--rounds wants at least 1, --requests more than {N_SETTLE}");
     }
-    let program = serving::build()?;
+    let program = match whit {
+        Some(path) => path,
+        None => serving::build()?,
+    };
     let path = serving::model_file(&program, SMOLLM2)?;
     let model = Model::read(&path)?;
     let mut engines = vec![Engine::Whit(&program)];
