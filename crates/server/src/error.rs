@@ -88,8 +88,6 @@ pub(crate) enum ApiError {
     TooLarge { limit: usize },
     #[error("the request body did not arrive in time")]
     Timeout,
-    #[error("{0}")]
-    NotSupported(String),
     /// Another server, from which something was to come; the text is what it said.
     #[error("{0}")]
     Upstream(String),
@@ -121,7 +119,6 @@ impl ApiError {
             ApiError::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             ApiError::Timeout => StatusCode::REQUEST_TIMEOUT,
-            ApiError::NotSupported(_) => StatusCode::NOT_IMPLEMENTED,
             ApiError::Upstream(_) => StatusCode::BAD_GATEWAY,
             ApiError::Busy | ApiError::NoRoom(_) | ApiError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::DoesNotFit(_) | ApiError::SlowReader | ApiError::Internal(_) => {
@@ -227,6 +224,7 @@ impl From<EngineError> for ApiError {
         match error {
             EngineError::PromptTooLong { n_tokens, n_ctx, .. } => ApiError::ContextLength { n_tokens, n_ctx },
             EngineError::EmptyPrompt
+            | EngineError::NoEmbeddings
             | EngineError::TokenOutOfRange { .. }
             | EngineError::Setting { .. }
             | EngineError::Text(_) => ApiError::BadRequest(error.to_string()),

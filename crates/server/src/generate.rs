@@ -45,6 +45,8 @@ pub(crate) struct Job {
     /// `None`: as the server is set.
     pub(crate) keep_alive: Option<KeepAlive>,
     pub(crate) ignore_eos: bool,
+    /// Tell the log-probability of each token of the prompt, and this many of the likeliest in its place.
+    pub(crate) prompt_logprobs: Option<usize>,
     /// What the answer must be, where it is no call.
     pub(crate) grammar: Option<Grammar>,
     /// The tags around thoughts, which may come before it.
@@ -68,6 +70,7 @@ impl Job {
             n_keep: None,
             keep_alive: None,
             ignore_eos: false,
+            prompt_logprobs: None,
             grammar: None,
             thoughts: None,
             calls: None,
@@ -132,6 +135,7 @@ pub(crate) async fn start(state: &AppState, job: Job) -> Result<Stream, ApiError
             overflow: if overflow == OverflowPolicy::Shift { Overflow::Shift } else { Overflow::Error },
             n_keep: job.n_keep.or(prepared.n_keep),
             ignore_eos: job.ignore_eos,
+            prompt_logprobs: job.prompt_logprobs,
             cancel: Some(token),
             ..Request::new(Prompt::Tokens(prepared.tokens.clone()))
         };

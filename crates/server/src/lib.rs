@@ -22,6 +22,7 @@ mod body;
 mod clock;
 mod config;
 mod conversations;
+mod embed;
 mod error;
 mod generate;
 mod guard;

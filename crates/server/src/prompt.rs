@@ -24,7 +24,16 @@ pub(crate) enum Input {
     /// A conversation, through the model's template.
     Chat(Chat),
     /// What stands between two texts, for models that were taught to fill in.
-    Infill { prefix: String, suffix: String },
+    Infill(Gap),
+}
+
+/// A gap in a text, and what stands around it.
+#[derive(Default)]
+pub(crate) struct Gap {
+    pub(crate) prefix: String,
+    pub(crate) suffix: String,
+    /// Names and texts of other files, to go by.
+    pub(crate) files: Vec<(String, String)>,
 }
 
 /// A conversation and how to render it.
@@ -81,9 +90,7 @@ pub(crate) fn prepare(
         Input::Text(text) => fit(model, model.prepare(&Prompt::Text(text))?.tokens, n_ctx, room, overflow),
         Input::Raw(text) => fit(model, raw(model, &text)?, n_ctx, room, overflow),
         Input::Tokens(tokens) => fit(model, tokens, n_ctx, room, overflow),
-        Input::Infill { prefix, suffix } => {
-            fit(model, infill(model, &prefix, &suffix)?, n_ctx, room, overflow)
-        }
+        Input::Infill(gap) => fit(model, infill(model, &gap)?, n_ctx, room, overflow),
     }
 }
 
@@ -223,6 +230,11 @@ pub(crate) const INFILL: [[&str; 3]; 5] = [
     ["<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"],
 ];
 
+/// Spellings of the tokens that open a repository's name and a file's, where models know of them; the pattern is that of
+/// the Qwen2.5-Coder report (arXiv 2409.12186).
+const REPOSITORY: [&str; 3] = ["<|repo_name|>", "<repo_name>", "<reponame>"];
+const FILE: [&str; 3] = ["<|file_sep|>", "<file_sep>", "<filename>"];
+
 /// BOS where the model wants it and the text does not begin with it; no EOS, for the answer is still to come.
 fn raw(model: &Model, text: &str) -> Result<Vec<u32>, ApiError> {
     let tokenizer = model.tokenizer()?;
@@ -234,20 +246,37 @@ fn raw(model: &Model, text: &str) -> Result<Vec<u32>, ApiError> {
     Ok(tokens)
 }
 
-fn infill(model: &Model, prefix: &str, suffix: &str) -> Result<Vec<u32>, ApiError> {
+fn infill(model: &Model, gap: &Gap) -> Result<Vec<u32>, ApiError> {
     let tokenizer = model.tokenizer()?;
     let find = |spelling: &str| tokenizer.find(spelling).filter(|&id| tokenizer.is_control(id));
     let marks = INFILL.iter().find_map(|[a, b, c]| Some([find(a)?, find(b)?, find(c)?]));
     let Some([open, hole, close]) = marks else {
-        return Err(ApiError::BadRequest("this model does not support insert".to_owned()));
+        let text = "this model does not support insert: it has no tokens for filling in the middle";
+        return Err(ApiError::BadRequest(text.to_owned()));
     };
     let encode = |text: &str| tokenizer.encode(text, EncodeOptions::PIECE);
     let bos = tokenizer.special_ids().bos.filter(|_| tokenizer.adds_bos());
     let mut tokens: Vec<u32> = bos.into_iter().collect();
+    if !gap.files.is_empty() {
+        let separator = FILE.iter().find_map(|spelling| find(spelling));
+        if let Some(repository) = REPOSITORY.iter().find_map(|spelling| find(spelling)) {
+            tokens.push(repository);
+            tokens.extend(encode("project\n")?);
+        }
+        for (name, text) in &gap.files {
+            tokens.extend(separator);
+            tokens.extend(encode(&format!("{name}\n{text}\n"))?);
+        }
+        // The file with the gap has a name, too, which nobody told.
+        if let Some(separator) = separator {
+            tokens.push(separator);
+            tokens.extend(encode("file\n")?);
+        }
+    }
     tokens.push(open);
-    tokens.extend(encode(prefix)?);
+    tokens.extend(encode(&gap.prefix)?);
     tokens.push(hole);
-    tokens.extend(encode(suffix)?);
+    tokens.extend(encode(&gap.suffix)?);
     tokens.push(close);
     Ok(tokens)
 }

@@ -20,7 +20,7 @@ use crate::library::{Entry, Facts};
 use crate::openai::answer::{Manner, ToolChoice};
 use crate::openapi::{Format, Think, Time, Tool};
 use crate::own::blocking;
-use crate::prompt::{Chat, Input};
+use crate::prompt::{Chat, Gap, Input};
 use crate::state::AppState;
 use crate::{body, clock};
 
@@ -178,7 +178,7 @@ async fn generate_inner(state: AppState, body: Bytes) -> Result<Response, ApiErr
             let text = format!("registry model \"{}\" does not support insert", entry.name);
             return Err(ApiError::BadRequest(text));
         }
-        Input::Infill { prefix: prompt, suffix }
+        Input::Infill(Gap { prefix: prompt, suffix, files: Vec::new() })
     } else {
         let mut messages: Vec<Message> = system.map(Message::system).into_iter().collect();
         messages.push(Message::user(prompt));

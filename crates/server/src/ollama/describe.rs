@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{ask, create, manage, pull, push, show};
+use super::{ask, create, embed, manage, pull, push, show};
 use crate::openapi::{Dropped, Endpoint, Texts};
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
@@ -62,8 +62,14 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .takes_bytes("A GGUF file.")
             .gives_status(200, "It is here already.")
             .gives_status(201, "It is here now."),
-        Endpoint::post("/api/embed", "Embeddings of texts").errors(&[501]),
-        Endpoint::post("/api/embeddings", "Embedding of a text").errors(&[501]),
+        Endpoint::post("/api/embed", "Embeddings of texts")
+            .takes::<embed::EmbedRequest>()
+            .gives::<embed::Embedded>("A vector for each text.")
+            .errors(&[404, 503]),
+        Endpoint::post("/api/embeddings", "Embedding of a text")
+            .takes::<embed::EmbeddingRequest>()
+            .gives::<embed::EmbeddedOne>("Its vector.")
+            .errors(&[404, 503]),
     ]
 }
 

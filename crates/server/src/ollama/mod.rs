@@ -5,6 +5,7 @@ mod answer;
 mod ask;
 mod create;
 mod describe;
+mod embed;
 mod manage;
 mod options;
 mod progress;
@@ -12,12 +13,10 @@ mod pull;
 mod push;
 mod show;
 
-use axum::response::Response;
 use axum::routing::{delete, get, head, post};
 use axum::{Json, Router};
 use serde_json::json;
 
-use crate::error::ApiError;
 use crate::state::AppState;
 
 pub(crate) use describe::endpoints;
@@ -42,10 +41,6 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/api/push", post(push::push))
         .route("/api/create", post(create::create))
         .route("/api/blobs/{digest}", head(create::probe).post(create::upload))
-        .route("/api/embed", post(embed))
-        .route("/api/embeddings", post(embed))
-}
-
-async fn embed() -> Response {
-    ApiError::NotSupported("this server cannot make embeddings yet".to_owned()).ollama()
+        .route("/api/embed", post(embed::embed))
+        .route("/api/embeddings", post(embed::embeddings))
 }

@@ -1,7 +1,7 @@
 //! `/v1/completions`: text that goes on from text.
 //!
-//! Left out: `best_of`, and log-probabilities of the prompt (`echo` with `logprobs`), which the engine's service does not
-//! give.
+//! `echo` with `logprobs` tells how likely each token of the prompt was, as evaluation harnesses want it, also with
+//! `max_tokens` 0. Left out: `best_of`.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -11,15 +11,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 use utoipa::ToSchema;
-use whit_engine::Usage;
+use whit_engine::{Event, PromptToken, Usage};
 
-use super::answer::{self, Token};
 use super::chat::{StreamOptions, Totals, finish_reason};
+use super::prompts::{self, Prompt};
 use super::sampling::{self, MAX_TOP, Settings};
 use super::{new_id, sse};
+use crate::config::OverflowPolicy;
 use crate::error::ApiError;
 use crate::generate::{self, Job, Stream};
-use crate::prompt::{Dropped, Input};
+use crate::prompt::{Dropped, Gap, Input};
 use crate::state::AppState;
 use crate::{body, clock};
 
@@ -42,8 +43,8 @@ pub(super) struct Request {
     #[schema(default = false)]
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
-    /// Most tokens of the answer.
-    #[schema(minimum = 1, default = 16)]
+    /// Most tokens of the answer. 0 goes with `echo`.
+    #[schema(minimum = 0, default = 16)]
     max_tokens: Option<i64>,
     /// Say how likely each token was, and how many of the likeliest.
     #[schema(maximum = 20)]
@@ -59,13 +60,6 @@ pub(super) struct Request {
 
 pub(super) async fn create(State(state): State<AppState>, body: Bytes) -> Response {
     answer(state, &body).await.unwrap_or_else(|error| error.openai())
-}
-
-/// A prompt as it was sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Prompt {
-    Text(String),
-    Tokens(Vec<u32>),
 }
 
 #[derive(Clone)]
@@ -90,12 +84,18 @@ struct Running {
     index: usize,
     /// What the answer begins with: the prompt, if it shall be echoed.
     echo: String,
+    /// Whether the prompt's tokens are told of, too: then all that was chosen is, so that there is one for each.
+    is_scored: bool,
     stream: Stream,
 }
 
 async fn answer(state: AppState, body: &Bytes) -> Result<Response, ApiError> {
     let request: Request = body::parse(body)?;
-    let prompts = prompts(&request.prompt)?;
+    let prompts = match &request.prompt {
+        // What OpenAI takes when there is none: the beginning of a text.
+        Value::Null => vec![Prompt::Text(String::new())],
+        prompt => prompts::read(prompt, "prompt")?,
+    };
     let bad = |text: String| Err(ApiError::BadRequest(text));
     let n = request.settings.n_choices()?;
     if let Some(best_of) = request.best_of.filter(|&best_of| best_of > n) {
@@ -107,22 +107,23 @@ async fn answer(state: AppState, body: &Bytes) -> Result<Response, ApiError> {
         return bad(format!("logprobs is {logprobs}, but may be at most {MAX_TOP}"));
     }
     let echo = request.echo.unwrap_or(false);
-    if echo && request.logprobs.is_some() {
-        return bad("log-probabilities of the prompt (`echo` with `logprobs`) are not given yet".to_owned());
-    }
     if echo && request.suffix.is_some() {
         return bad("`echo` and `suffix` do not go together".to_owned());
     }
     if prompts.len() * n > MAX_PROMPTS {
         return bad(format!("{} prompts times {n} answers are more than {MAX_PROMPTS}", prompts.len()));
     }
-    let max_tokens = sampling::max_tokens(Some(request.max_tokens.unwrap_or(DEFAULT_TOKENS)), "max_tokens")?;
+    let max_tokens = match request.max_tokens.unwrap_or(DEFAULT_TOKENS) {
+        // The prompt alone.
+        0 if echo => Some(0),
+        n => sampling::max_tokens(Some(n), "max_tokens")?,
+    };
     let mut running = Vec::with_capacity(prompts.len() * n);
     for (at, prompt) in prompts.iter().enumerate() {
         for choice in 0..n {
             let input = match (prompt, &request.suffix) {
                 (Prompt::Text(prefix), Some(suffix)) if !suffix.is_empty() => {
-                    Input::Infill { prefix: prefix.clone(), suffix: suffix.clone() }
+                    Input::Infill(Gap { prefix: prefix.clone(), suffix: suffix.clone(), files: Vec::new() })
                 }
                 (Prompt::Text(text), _) => Input::Text(text.clone()),
                 (Prompt::Tokens(tokens), _) => Input::Tokens(tokens.clone()),
@@ -131,7 +132,13 @@ async fn answer(state: AppState, body: &Bytes) -> Result<Response, ApiError> {
             job.sampling.logprobs = request.logprobs;
             request.settings.apply(&mut job, choice)?;
             job.max_tokens = max_tokens;
+            if echo && request.logprobs.is_some() {
+                job.prompt_logprobs = request.logprobs;
+                // Of a prompt that was cut, nothing could be said of the whole.
+                job.overflow = Some(OverflowPolicy::Error);
+            }
             let stream = generate::start(&state, job).await?;
+            let is_scored = echo && request.logprobs.is_some();
             let echo = match prompt {
                 Prompt::Text(text) if echo => text.clone(),
                 Prompt::Tokens(tokens) if echo => {
@@ -140,7 +147,7 @@ async fn answer(state: AppState, body: &Bytes) -> Result<Response, ApiError> {
                 }
                 _ => String::new(),
             };
-            running.push(Running { index: at * n + choice, echo, stream });
+            running.push(Running { index: at * n + choice, echo, is_scored, stream });
         }
     }
     let streams = request.stream.unwrap_or(false);
@@ -200,13 +207,19 @@ async fn collect(mut running: Running) -> Result<Choice, ApiError> {
     let mut text = running.echo;
     let mut logprobs: Option<Logprobs> = None;
     let mut end = (Value::Null, Usage::default());
-    while let Some(step) = step(&mut running.stream).await? {
-        if let Some(token) = &step.token {
-            logprobs.get_or_insert_default().push(&running.stream, token, text.chars().count());
-        }
-        text.push_str(&step.text);
-        if let Some((reason, usage)) = step.done {
-            end = (finish_reason(reason, false).into(), usage);
+    let stream = &mut running.stream;
+    while let Some(event) = stream.next().await {
+        match event? {
+            Event::Prompt(tokens) => logprobs.get_or_insert_default().push_prompt(stream, tokens),
+            Event::Token { id, text: piece, logprob, top } => {
+                if let Some(logprob) = logprob.filter(|_| running.is_scored || !is_control(stream, id)) {
+                    let offset = text.chars().count();
+                    logprobs.get_or_insert_default().push(stream, id, Some(logprob), &top, offset);
+                }
+                text.push_str(&piece);
+            }
+            Event::Done(done) => end = (finish_reason(done.reason, false).into(), done.usage),
+            Event::Shifted { .. } | Event::Embedding(_) => {}
         }
     }
     let (reason, usage) = end;
@@ -249,65 +262,84 @@ async fn stream_one(
     }
     let mut offset = running.echo.chars().count();
     let mut total = Usage::default();
-    while let Some(step) = step(&mut running.stream).await? {
-        let logprobs = step.token.as_ref().map_or(Value::Null, |token| {
-            let mut logprobs = Logprobs::default();
-            logprobs.push(&running.stream, token, offset);
-            logprobs.json()
-        });
-        offset += step.text.chars().count();
-        if let Some((reason, usage)) = step.done {
-            total = usage;
-            let mut chunk = chunk(&step.text, logprobs, finish_reason(reason, false).into());
-            if running.stream.dropped.is_any() {
-                chunk["dropped"] = running.stream.dropped.json();
+    // Characters of the prompt's tokens that were told of.
+    let mut n_chars = 0;
+    let stream = &mut running.stream;
+    while let Some(event) = stream.next().await {
+        match event? {
+            Event::Prompt(tokens) => {
+                let mut logprobs = Logprobs { n_chars, ..Logprobs::default() };
+                logprobs.push_prompt(stream, tokens);
+                n_chars = logprobs.n_chars;
+                sender.data(&chunk("", logprobs.json(), Value::Null)).await;
             }
-            sender.data(&chunk).await;
-        } else if !step.text.is_empty() || !logprobs.is_null() {
-            sender.data(&chunk(&step.text, logprobs, Value::Null)).await;
+            Event::Token { id, text, logprob, top } => {
+                let wanted = logprob.filter(|_| running.is_scored || !is_control(stream, id));
+                let logprobs = wanted.map_or(Value::Null, |logprob| {
+                    let mut logprobs = Logprobs::default();
+                    logprobs.push(stream, id, Some(logprob), &top, offset);
+                    logprobs.json()
+                });
+                offset += text.chars().count();
+                if !text.is_empty() || !logprobs.is_null() {
+                    sender.data(&chunk(&text, logprobs, Value::Null)).await;
+                }
+            }
+            Event::Done(done) => {
+                total = done.usage;
+                let mut chunk = chunk("", Value::Null, finish_reason(done.reason, false).into());
+                if stream.dropped.is_any() {
+                    chunk["dropped"] = stream.dropped.json();
+                }
+                sender.data(&chunk).await;
+            }
+            Event::Shifted { .. } | Event::Embedding(_) => {}
         }
     }
     Ok((index, total))
 }
 
-struct Step {
-    text: String,
-    token: Option<Token>,
-    done: Option<(whit_engine::FinishReason, Usage)>,
-}
-
-async fn step(stream: &mut Stream) -> Result<Option<Step>, ApiError> {
-    let mut plain = answer::Reader::new(None, None);
-    let step = answer::step(stream, &mut plain).await?;
-    Ok(step.map(|step| Step {
-        text: step.parts.into_iter().map(answer::Part::into_text).collect(),
-        token: step.token,
-        done: step.done,
-    }))
+/// The token that ends an answer is no part of it, unless its reader counts tokens.
+fn is_control(stream: &Stream, id: u32) -> bool {
+    stream.control(id).is_some()
 }
 
 /// Log-probabilities in the arrays of the old API.
 #[derive(Default)]
 struct Logprobs {
     tokens: Vec<String>,
-    logprobs: Vec<f64>,
+    logprobs: Vec<Option<f64>>,
     top: Vec<Value>,
     offsets: Vec<usize>,
+    /// Characters of the prompt's tokens so far.
+    n_chars: usize,
 }
 
 impl Logprobs {
-    fn push(&mut self, stream: &Stream, token: &Token, offset: usize) {
+    fn push(&mut self, stream: &Stream, id: u32, logprob: Option<f32>, top: &[(u32, f32)], offset: usize) {
         let spell = |id: u32| String::from_utf8_lossy(&stream.token_bytes(id)).into_owned();
         let finite = |logprob: f32| f64::from(logprob).max(-9999.0);
-        self.tokens.push(spell(token.id));
-        self.logprobs.push(finite(token.logprob));
-        let mut top: Map<String, Value> =
-            token.top.iter().map(|&(id, logprob)| (spell(id), finite(logprob).into())).collect();
-        if !token.top.is_empty() {
-            top.insert(spell(token.id), finite(token.logprob).into());
-        }
-        self.top.push(Value::Object(top));
+        self.tokens.push(spell(id));
+        self.logprobs.push(logprob.map(finite));
         self.offsets.push(offset);
+        let Some(own) = logprob else { return self.top.push(Value::Null) };
+        let mut likeliest: Map<String, Value> =
+            top.iter().map(|&(id, logprob)| (spell(id), finite(logprob).into())).collect();
+        if !top.is_empty() {
+            likeliest.insert(spell(id), finite(own).into());
+        }
+        self.top.push(Value::Object(likeliest));
+    }
+
+    fn push_prompt(&mut self, stream: &Stream, tokens: Vec<PromptToken>) {
+        for token in tokens {
+            self.push(stream, token.id, token.logprob, &token.top, self.n_chars);
+            if !is_control(stream, token.id) {
+                // Bytes that begin a character.
+                let begins = |byte: &&u8| **byte & 0xc0 != 0x80;
+                self.n_chars += stream.token_bytes(token.id).iter().filter(begins).count();
+            }
+        }
     }
 
     fn json(self) -> Value {
@@ -315,58 +347,5 @@ impl Logprobs {
             "tokens": self.tokens, "token_logprobs": self.logprobs, "top_logprobs": self.top,
             "text_offset": self.offsets,
         })
-    }
-}
-
-/// A prompt is a text, a list of token ids, or a list of either.
-fn prompts(value: &Value) -> Result<Vec<Prompt>, ApiError> {
-    let wrong = || {
-        let text = "prompt must be a string, a list of token ids, or a list of either";
-        ApiError::BadRequest(text.to_owned())
-    };
-    let tokens = |items: &[Value]| -> Option<Vec<u32>> {
-        items.iter().map(|item| item.as_u64().and_then(|id| u32::try_from(id).ok())).collect()
-    };
-    match value {
-        // What OpenAI takes when there is none: the beginning of a text.
-        Value::Null => Ok(vec![Prompt::Text(String::new())]),
-        Value::String(text) => Ok(vec![Prompt::Text(text.clone())]),
-        Value::Array(items) if items.is_empty() => Err(wrong()),
-        Value::Array(items) if items[0].is_number() => {
-            Ok(vec![Prompt::Tokens(tokens(items).ok_or_else(wrong)?)])
-        }
-        Value::Array(items) => {
-            let read = |item: &Value| match item {
-                Value::String(text) => Some(Prompt::Text(text.clone())),
-                Value::Array(items) => tokens(items).map(Prompt::Tokens),
-                _ => None,
-            };
-            items.iter().map(|item| read(item).ok_or_else(wrong)).collect()
-        }
-        _ => Err(wrong()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shapes_of_prompts() {
-        let text = |text: &str| Prompt::Text(text.to_owned());
-        for (value, expected) in [
-            (json!("a"), Some(vec![text("a")])),
-            (json!(["a", "b"]), Some(vec![text("a"), text("b")])),
-            (json!([1, 2]), Some(vec![Prompt::Tokens(vec![1, 2])])),
-            (json!([[1], "b"]), Some(vec![Prompt::Tokens(vec![1]), text("b")])),
-            (json!(null), Some(vec![text("")])),
-            (json!([]), None),
-            (json!([1, "a"]), None),
-            (json!([1.5]), None),
-            (json!([-1]), None),
-            (json!({}), None),
-        ] {
-            assert_eq!(prompts(&value).ok(), expected, "{value}");
-        }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{chat, completions, responses};
+use super::{chat, completions, embeddings, responses};
 use crate::openapi::{Dropped, Endpoint};
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
@@ -26,7 +26,10 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .gives::<Completion>("The whole answer.")
             .gives_events::<Completion>("With `stream`, parts as they come, and `[DONE]` at the end.")
             .errors(&[404, 503]),
-        Endpoint::post("/v1/embeddings", "Embeddings of texts").errors(&[501]),
+        Endpoint::post("/v1/embeddings", "Embeddings of texts")
+            .takes::<embeddings::Request>()
+            .gives::<Embeddings>("A vector for each text.")
+            .errors(&[404, 503]),
         Endpoint::post("/v1/responses", "Answer in a conversation, as the newer API has it")
             .takes::<responses::CreateResponse>()
             .gives::<Answer>("The whole answer.")
@@ -239,6 +242,38 @@ struct CompletionLogprobs {
     top_logprobs: Vec<Option<HashMap<String, f64>>>,
     /// Characters before it.
     text_offset: Vec<usize>,
+}
+
+#[derive(ToSchema)]
+struct Embeddings {
+    /// `list`.
+    object: String,
+    data: Vec<Embedding>,
+    model: String,
+    usage: EmbeddingsUsage,
+}
+
+#[derive(ToSchema)]
+struct Embedding {
+    /// `embedding`.
+    object: String,
+    index: usize,
+    embedding: Vector,
+}
+
+/// A vector of length 1.
+#[derive(ToSchema)]
+#[serde(untagged)]
+enum Vector {
+    Numbers(Vec<f32>),
+    /// Little-endian 32-bit floats in base64.
+    Base64(String),
+}
+
+#[derive(ToSchema)]
+struct EmbeddingsUsage {
+    prompt_tokens: usize,
+    total_tokens: usize,
 }
 
 #[derive(ToSchema)]

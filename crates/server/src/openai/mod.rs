@@ -2,7 +2,7 @@
 //!
 //! Shapes, defaults and error objects are those of the API reference (platform.openai.com/docs/api-reference) as the
 //! official clients read them. Fields that it does not know are accepted, for clients send many. Left out: images and
-//! audio, `best_of`, and `echo` together with `logprobs`.
+//! audio, and `best_of`.
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -23,6 +23,7 @@ pub(crate) mod messages;
 mod metadata;
 mod models;
 mod page;
+mod prompts;
 pub(crate) mod responses;
 mod sampling;
 pub(crate) mod sse;

@@ -4,8 +4,10 @@
 
 mod client;
 mod conversations;
+mod embed;
 mod faults;
 mod guards;
+mod infill;
 mod limits;
 mod log;
 mod mistakes;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Tested, known, text};
+use crate::client::{Tested, golden, known, text};
 use crate::events;
 
 const MODEL: &str = "llama-gqa-llama3";
@@ -125,10 +125,10 @@ fn errors_as_clients_read_them() {
         (json!({"model": "tiny", "prompt": "a", "best_of": 3}), 400, "invalid_request_error", Value::Null),
         (json!({"model": "tiny", "prompt": "a", "max_tokens": 0}), 400, "invalid_request_error", Value::Null),
         (
-            json!({"model": "tiny", "prompt": "a", "echo": true, "logprobs": 1}),
+            json!({"model": "tiny", "prompt": "a ".repeat(400), "echo": true, "logprobs": 1, "overflow": "shift"}),
             400,
             "invalid_request_error",
-            Value::Null,
+            json!("context_length_exceeded"),
         ),
         (json!({"model": "tiny", "prompt": [70_000]}), 400, "invalid_request_error", Value::Null),
         (json!({"model": "tiny", "prompt": "a", "suffix": "b"}), 400, "invalid_request_error", Value::Null),
@@ -145,7 +145,67 @@ fn errors_as_clients_read_them() {
             "{request}"
         );
     }
-    assert_eq!(tested.post("/v1/embeddings", &json!({"model": "tiny", "input": "a"})).status, 501);
+}
+
+/// The log-probability of each token of the golden prompt but the first, and the highest in its place, by the reference.
+fn golden_logprobs() -> Vec<(f64, f64)> {
+    let (prompt, _) = known(MODEL);
+    let bytes = std::fs::read(golden(&format!("{MODEL}.logits.bin"))).unwrap();
+    let logits: Vec<f64> =
+        bytes.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect();
+    let rows = logits.chunks_exact(64).zip(&prompt[1..]);
+    rows.map(|(row, &id)| {
+        let sum = row.iter().map(|logit| logit.exp()).sum::<f64>().ln();
+        (row[id as usize] - sum, row.iter().copied().fold(f64::MIN, f64::max) - sum)
+    })
+    .collect()
+}
+
+/// As evaluation harnesses ask: the prompt's log-probabilities, with one token after it or none.
+#[test]
+fn prompts_are_scored() {
+    let tested = Tested::with(|config| config.engine.cache_type = whit_engine::CacheType::F32);
+    let (prompt, greedy) = known(MODEL);
+    let expected = golden_logprobs();
+    for max_tokens in [0, 1] {
+        let mut request = json!({"model": "tiny", "prompt": [prompt, prompt[..5], text(&prompt)], "echo": true,
+            "logprobs": 1, "max_tokens": max_tokens, "temperature": 0});
+        let answer = tested.post("/v1/completions", &request).ok().json();
+        let choices = answer["choices"].as_array().unwrap();
+        assert_eq!(choices.len(), 3);
+        for (choice, n) in choices.iter().zip([prompt.len(), 5, prompt.len()]) {
+            let arrays = &choice["logprobs"];
+            let list = |name: &str| arrays[name].as_array().unwrap().clone();
+            let [logprobs, top, tokens, offsets] =
+                ["token_logprobs", "top_logprobs", "tokens", "text_offset"].map(list);
+            assert_eq!([logprobs.len(), top.len(), tokens.len(), offsets.len()], [n + max_tokens; 4]);
+            assert_eq!((&logprobs[0], &top[0]), (&Value::Null, &Value::Null));
+            for i in 1..n {
+                let (logprob, best) = expected[i - 1];
+                assert!((logprobs[i].as_f64().unwrap() - logprob).abs() < 1e-3, "{i}");
+                let highest = top[i].as_object().unwrap().values().map(|v| v.as_f64().unwrap());
+                assert!((highest.fold(f64::MIN, f64::max) - best).abs() < 1e-3, "{i}");
+            }
+            for i in 0..n {
+                assert_eq!(offsets[i], text(&prompt[..i]).chars().count());
+                assert_eq!(tokens[i], text(&prompt[i..=i]));
+            }
+            let whole = choice["text"].as_str().unwrap();
+            assert!(whole.starts_with(&text(&prompt[..n])));
+            assert_eq!(choice["finish_reason"], "length");
+            if n == prompt.len() {
+                assert_eq!(whole, text(&[&prompt[..], &greedy[..max_tokens]].concat()));
+            }
+        }
+        request["stream"] = json!(true);
+        request["prompt"] = json!(prompt);
+        let mut streamed = Vec::new();
+        for (_, data) in events(&tested.post("/v1/completions", &request).ok()) {
+            let arrays = &data["choices"][0]["logprobs"]["token_logprobs"];
+            streamed.extend(arrays.as_array().into_iter().flatten().cloned());
+        }
+        assert_eq!(json!(streamed), choices[0]["logprobs"]["token_logprobs"]);
+    }
 }
 
 #[test]

@@ -1,4 +1,7 @@
-//! Whit's own endpoints: tokens, health, metrics.
+//! Whit's own endpoints: tokens, ranking, filling in, health, metrics.
+
+mod infill;
+mod rerank;
 
 use axum::Json;
 use axum::Router;
@@ -21,12 +24,22 @@ pub(crate) fn router() -> Router<AppState> {
     Router::new()
         .route("/api/tokenize", post(tokenize))
         .route("/api/detokenize", post(detokenize))
+        .route("/api/rerank", post(rerank::rerank))
+        .route("/v1/rerank", post(rerank::rerank))
+        .route("/rerank", post(rerank::rerank))
+        .route("/infill", post(infill::infill))
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
 }
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
+    let rerank = |path| {
+        Endpoint::post(path, "Order documents by how well they fit a query")
+            .takes::<rerank::Request>()
+            .gives::<rerank::Ranking>("The best first.")
+            .errors(&[404, 503])
+    };
     vec![
         Endpoint::post("/api/tokenize", "The tokens of a text")
             .takes::<TokenizeRequest>()
@@ -36,6 +49,14 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .takes::<DetokenizeRequest>()
             .gives::<Detokenized>("The text.")
             .errors(&[404]),
+        rerank("/api/rerank"),
+        rerank("/v1/rerank"),
+        rerank("/rerank"),
+        Endpoint::post("/infill", "Fill a gap in code, as llama-server does")
+            .takes::<infill::Request>()
+            .gives::<infill::Filled>("The whole answer.")
+            .gives_events::<infill::Filled>("With `stream`, parts as they come; the last has `stop`.")
+            .errors(&[404, 503]),
         Endpoint::get("/healthz", "Whether the server is alive").gives_text("`ok`."),
         Endpoint::get("/readyz", "Whether the server takes requests").gives_text("`ready`.").errors(&[503]),
         Endpoint::get("/metrics", "Counters for Prometheus").gives_text("Its text format, version 0.0.4."),
