@@ -205,7 +205,7 @@ impl ApiError {
     pub(crate) fn for_path(&self, path: &str) -> Response {
         match path {
             path if path.starts_with("/v1/messages") => self.anthropic(),
-            path if path.starts_with("/v1/") => self.openai(),
+            path if path.starts_with("/v1/") || path == "/infill" => self.openai(),
             _ => self.ollama(),
         }
     }

@@ -97,7 +97,7 @@ fn arguments(function: &Value) -> Value {
 /// One call or several, as the family writes them.
 fn whole(calls: &Calls, tools: &[Tool], spelling: &Spelling<'_>) -> Result<Call, SampleError> {
     let text = |text: &str| Pattern::text(text);
-    let again = |one: Pattern| if calls.parallel { one.repeated() } else { Pattern::Blank(0) };
+    let again = |one: Pattern| if calls.several() { one.repeated() } else { Pattern::Blank(0) };
     let each = |write: &dyn Fn(&Tool) -> Result<Pattern, SampleError>| {
         tools.iter().map(write).collect::<Result<Vec<_>, _>>().map(Pattern::Choice)
     };
@@ -254,7 +254,7 @@ fn bare(calls: &Calls, tools: &[Tool], key: &str, spelling: &Spelling<'_>, marke
     let one = Pattern::Choice(tools.iter().map(|tool| object(tool, key)).collect());
     let next = Pattern::Sequence(vec![Pattern::text(";"), Pattern::Blank(2), one.clone()]);
     // Only Llama was taught how several are written.
-    let several = calls.parallel && calls.format == ToolFormat::Llama3;
+    let several = calls.several() && calls.format == ToolFormat::Llama3;
     let more = if several { next.repeated() } else { Pattern::Blank(0) };
     let begins = tools.iter().map(|tool| {
         let name = Value::from(&*tool.name).to_string();

@@ -44,8 +44,14 @@ pub struct Calls {
     pub tools: Vec<Value>,
     /// Whether there must be one.
     pub choice: CallChoice,
-    /// Whether there may be several.
+    /// Whether there may be several. Of a tool that is named there is always one.
     pub parallel: bool,
+}
+
+impl Calls {
+    fn several(&self) -> bool {
+        self.parallel && !matches!(self.choice, CallChoice::MustBe(_))
+    }
 }
 
 /// Whether an answer must be a call.

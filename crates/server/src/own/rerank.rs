@@ -34,6 +34,7 @@ pub(super) struct Request {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = RerankDocument)]
 enum Document {
     Text(String),
     Object(Text),

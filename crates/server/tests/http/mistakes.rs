@@ -26,7 +26,8 @@ impl Operation {
         let is_refusal = (400..500).contains(&status) || status == 501 && self.may_decline;
         assert!(is_refusal, "{what} to {path}: {status} {text}");
         let error = &answer.json()["error"];
-        let message = if path.starts_with("/v1/") { &error["message"] } else { error };
+        let in_object = path.starts_with("/v1/") || path == "/infill";
+        let message = if in_object { &error["message"] } else { error };
         assert!(message.as_str().is_some_and(|message| !message.is_empty()), "{what} to {path}: {text}");
     }
 }

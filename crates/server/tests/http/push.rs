@@ -49,7 +49,7 @@ fn a_recipe_is_pushed_with_all_that_it_has() {
 #[test]
 fn a_client_cannot_send_the_server_into_its_own_network() {
     let registry = FakeRegistry::new();
-    let tested = Tested::new();
+    let tested = Tested::with_store(|home| Store::open(Config::new(home)));
     let name = format!("{}/tiny", registry.server.host());
     assert_eq!(tested.post("/api/copy", &json!({"source": "tiny", "destination": name})).status, 200);
     for insecure in [false, true] {

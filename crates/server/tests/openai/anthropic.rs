@@ -66,7 +66,7 @@ fn a_forced_call() {
     request["max_tokens"] = json!(200);
     request["tools"] = json!([{"name": "look", "description": "d", "input_schema": {"type": "object",
         "properties": {"where": {"enum": ["here"]}}, "required": ["where"], "additionalProperties": false}}]);
-    request["tool_choice"] = json!({"type": "any"});
+    request["tool_choice"] = json!({"type": "any", "disable_parallel_tool_use": true});
     let message = tested.post("/v1/messages", &request).ok().json();
     let call = &message["content"][0];
     assert_eq!(

@@ -121,6 +121,7 @@ fn a_forced_call_comes_whole_and_streamed() {
     assert_eq!(arguments, json!({"where": "here"}));
 
     request["tool_choice"] = json!("required");
+    request["parallel_tool_calls"] = json!(false);
     request["stream"] = json!(true);
     let chunks = events(&tested.post("/v1/chat/completions", &request).ok());
     let (content, calls, reason) = joined(&chunks, 0);

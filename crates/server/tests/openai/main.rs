@@ -25,7 +25,7 @@ const PROMPT: &str = "user: hi\nassistant: ";
 const TEMPLATE: &str = "{# <tool_call> #}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}\
                         {% if tools %}tools\n{% endif %}{% if add_generation_prompt %}assistant: {% endif %}";
 
-/// A server with the model `json`, whose vocabulary has braces and brackets, beside those of [`Tested::new`].
+/// A server with the model `json`, whose vocabulary has what JSON and tags need, beside those of [`Tested::new`].
 fn start() -> (Tested, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("json.gguf");
@@ -33,7 +33,7 @@ fn start() -> (Tested, tempfile::TempDir) {
     (Tested::with(|config| config.files.push(("json".to_owned(), path.clone()))), folder)
 }
 
-/// The golden model with `{}[]` where the stub vocabulary has `#@&=`.
+/// The golden model with `{}[]<>` where the stub vocabulary has `#@&=*+`.
 fn braces(path: &Path) {
     let gguf = Gguf::open(golden("llama-gqa-llama3.gguf")).unwrap();
     let tokens: Vec<Vec<u8>> = gguf
@@ -45,6 +45,8 @@ fn braces(path: &Path) {
             b"@" => b"}".to_vec(),
             b"&" => b"[".to_vec(),
             b"=" => b"]".to_vec(),
+            b"*" => b"<".to_vec(),
+            b"+" => b">".to_vec(),
             other => other.to_vec(),
         })
         .collect();

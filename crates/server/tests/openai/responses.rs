@@ -157,6 +157,7 @@ fn one_goes_on_from_another_also_after_a_restart() {
 /// A request whose answer can only be `look(where="here")`.
 fn forced() -> Value {
     json!({"model": "json", "input": "hi", "temperature": 0, "max_output_tokens": 200, "tool_choice": "required",
+        "parallel_tool_calls": false,
         "tools": [{"type": "function", "name": "look", "description": "d", "strict": true, "parameters": {"type":
         "object", "properties": {"where": {"enum": ["here"]}}, "required": ["where"], "additionalProperties": false}}]})
 }
