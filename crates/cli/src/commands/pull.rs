@@ -10,7 +10,7 @@ use crate::{Global, models};
 /// An interrupted pull goes on where it was. What arrives is checked against its known digest.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// A catalog name (see `whit list --catalog`), hf:OWNER/REPO[:FILE or QUANTIZATION][@REVISION], ollama:NAME:TAG,
+    /// A catalog name (see `whit list --catalog`), `hf:OWNER/REPO[:FILE or QUANTIZATION][@REVISION]`, ollama:NAME:TAG,
     /// oci:HOST/OWNER/NAME:TAG, https://HOST/FILE.gguf[#sha256:DIGEST], or pip:PACKAGE==VERSION
     #[arg(required = true, value_name = "MODEL")]
     models: Vec<String>,
