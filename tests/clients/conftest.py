@@ -1,6 +1,7 @@
 """What the Python clients share: where the server is, what is asked of it, and a watch on where they connect to."""
 
 import json
+import math
 import os
 import socket
 import time
@@ -49,6 +50,13 @@ def person(text):
     value = json.loads(text)
     jsonschema.Draft202012Validator(PERSON).validate(value)
     return value
+
+
+def cosine(a, b):
+    def dot(a, b):
+        return sum(x * y for x, y in zip(a, b, strict=True))
+
+    return dot(a, b) / math.sqrt(dot(a, a) * dot(b, b))
 
 
 def metric(name):

@@ -4,9 +4,9 @@ import asyncio
 
 import pydantic
 import pytest
-from conftest import ASK_WEATHER, QWEN, SMOLLM2, TIME, URL, WEATHER
+from conftest import ASK_WEATHER, QWEN, SMOLLM2, TIME, URL, WEATHER, cosine
 from langchain_core.messages import HumanMessage, ToolMessage
-from langchain_ollama import ChatOllama, OllamaLLM
+from langchain_ollama import ChatOllama, OllamaEmbeddings, OllamaLLM
 from ollama import ResponseError
 
 GREEDY = {"base_url": URL, "temperature": 0, "num_predict": 12}
@@ -52,6 +52,13 @@ def test_answers_become_python_objects():
 
     model = ChatOllama(model=SMOLLM2, **{**GREEDY, "num_predict": 60})
     assert isinstance(model.with_structured_output(Pet, method="json_schema").invoke("Describe a pet."), Pet)
+
+
+def test_embeddings():
+    model = OllamaEmbeddings(model=SMOLLM2, base_url=URL)
+    near, far = model.embed_documents(["A cat lay on a rug.", "Interest rates rose in March."])
+    question = model.embed_query("The cat sat on the mat.")
+    assert cosine(question, near) > cosine(question, far)
 
 
 def test_errors():

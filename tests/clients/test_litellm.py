@@ -5,7 +5,7 @@ import json
 
 import litellm
 import pytest
-from conftest import ASK_PERSON, ASK_WEATHER, PERSON, QWEN, SMOLLM2, TIME, URL, WEATHER, person
+from conftest import ASK_PERSON, ASK_WEATHER, PERSON, QWEN, SMOLLM2, TIME, URL, WEATHER, cosine, person
 
 HELLO = [{"role": "user", "content": "Say hello."}]
 # Its name for the provider, and where that expects the server.
@@ -56,6 +56,15 @@ def test_answers_follow_a_schema(way):
     format = {"type": "json_schema", "json_schema": {"name": "person", "schema": PERSON}}
     answer = litellm.completion(**asked(way, messages=ASK_PERSON, response_format=format, max_tokens=100))
     person(answer.choices[0].message.content)
+
+
+@pytest.mark.parametrize("way", ["ollama", "openai"])
+def test_embeddings(way):
+    texts = ["The cat sat on the mat.", "A cat lay on a rug.", "Interest rates rose in March."]
+    place = {"api_base": WAYS[way], "api_key": "any", "encoding_format": "float"}
+    answer = litellm.embedding(model=f"{way}/{SMOLLM2}", input=texts, **place)
+    first, near, far = (entry["embedding"] for entry in answer.data)
+    assert cosine(first, near) > cosine(first, far)
 
 
 @every_way

@@ -5,7 +5,7 @@ import asyncio
 import ollama
 import pytest
 from conftest import (
-    ASK_PERSON, ASK_WEATHER, LONG, PERSON, QWEN, SMOLLM2, TIME, URL, WEATHER, Cancelled, person, within
+    ASK_PERSON, ASK_WEATHER, LONG, PERSON, QWEN, SMOLLM2, TIME, URL, WEATHER, Cancelled, cosine, person, within
 )
 
 client = ollama.Client(host=URL)
@@ -103,6 +103,24 @@ def test_answers_follow_a_schema():
     person(client.generate(SMOLLM2, "Make up a person.", format=PERSON, options=options).response)
     parts = client.chat(QWEN, ASK_PERSON, format=PERSON, options=options, stream=True)
     person("".join(part.message.content for part in parts))
+
+
+def test_embeddings():
+    one = client.embed(SMOLLM2, "The cat sat on the mat.")
+    (vector,) = one.embeddings
+    assert len(vector) == 576 and abs(cosine(vector, vector) - 1) < 1e-6
+    assert abs(sum(x * x for x in vector) - 1) < 1e-3
+    several = client.embed(SMOLLM2, ["The cat sat on the mat.", "A cat lay on a rug.", "Interest rates rose in March."])
+    first, near, far = several.embeddings
+    # In a batch the sums differ in their last bits.
+    assert cosine(first, vector) > 0.99 and cosine(first, near) > cosine(first, far)
+    assert several.prompt_eval_count > one.prompt_eval_count
+    short = client.embed(SMOLLM2, "The cat sat on the mat.", dimensions=64).embeddings[0]
+    assert len(short) == 64 and abs(sum(x * x for x in short) - 1) < 1e-3
+    # The older endpoint does not scale its vector to length 1.
+    old = client.embeddings(SMOLLM2, "The cat sat on the mat.").embedding
+    assert len(old) == 576 and cosine(old, vector) > 0.99
+    assert error(lambda: client.embed("no-such-model", "x")).status_code == 404
 
 
 def test_log_probabilities():

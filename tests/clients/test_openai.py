@@ -7,7 +7,7 @@ import openai
 import pydantic
 import pytest
 from conftest import (
-    ASK_PERSON, ASK_WEATHER, LONG, PERSON, QWEN, SMOLLM2, TIME, URL, WEATHER, Cancelled, person
+    ASK_PERSON, ASK_WEATHER, LONG, PERSON, QWEN, SMOLLM2, TIME, URL, WEATHER, Cancelled, cosine, person
 )
 
 client = openai.OpenAI(base_url=URL + "/v1", api_key="any", max_retries=0)
@@ -159,6 +159,29 @@ def test_stop():
 def test_reasoning_effort():
     # A model that does not think takes no notice.
     assert chat(reasoning_effort="low", max_completion_tokens=12).choices[0].message.content
+
+
+def test_embeddings():
+    texts = ["The cat sat on the mat.", "A cat lay on a rug.", "Interest rates rose in March."]
+    # By default the client asks for base64.
+    packed = client.embeddings.create(model=SMOLLM2, input=texts)
+    first, near, far = (entry.embedding for entry in packed.data)
+    assert [entry.index for entry in packed.data] == [0, 1, 2] and len(first) == 576
+    assert cosine(first, near) > cosine(first, far) and packed.usage.prompt_tokens > 15
+    plain = client.embeddings.create(model=SMOLLM2, input=texts, encoding_format="float")
+    assert all(cosine(a.embedding, b.embedding) > 0.9999 for a, b in zip(packed.data, plain.data))
+    assert len(client.embeddings.create(model=SMOLLM2, input="x", dimensions=32).data[0].embedding) == 32
+    error(openai.NotFoundError, lambda: client.embeddings.create(model="no-such-model", input="x"))
+    error(openai.BadRequestError, lambda: client.embeddings.create(model=SMOLLM2, input=[]))
+
+
+def test_a_prompt_is_scored():
+    """What evaluation harnesses ask for."""
+    asked = {"model": SMOLLM2, "prompt": "The capital of France is Paris", "echo": True, "logprobs": 1, "temperature": 0}
+    (choice,) = client.completions.create(**asked, max_tokens=1).choices
+    values = choice.logprobs.token_logprobs
+    assert choice.text.startswith(asked["prompt"]) and "".join(choice.logprobs.tokens) == choice.text
+    assert values[0] is None and all(value <= 0 for value in values[1:])
 
 
 def test_responses():
