@@ -80,18 +80,19 @@ fn sampled(prompt: &[u32], seed: u64, max_tokens: usize) -> Request {
 fn many_at_once_get_what_each_gets_alone() {
     for name in GOLDEN {
         let golden = Golden::load(name);
-        let mut alone = golden.engine(&reference(), &exact());
         let requests: Vec<Request> = (0..24)
             .map(|i| sampled(&golden.prompt[..1 + (i * 7) % golden.prompt.len()], i as u64, 8 + i % 9))
             .collect();
-        let expected: Vec<Vec<u32>> =
-            requests.iter().map(|request| answer(&mut alone, request.clone()).0).collect();
         let tables = [
             EngineOptions { prompt_rows: PromptRows::AtMost(5), ..options(4) },
             // Room for one and a half of the longest: others wait, and wait again.
-            EngineOptions { cache: CacheSize::Tokens(96), ctx: Some(64), ..options(6) },
+            EngineOptions { cache: CacheSize::Tokens(96), ctx: Some(96), ..options(6) },
         ];
         for options in tables {
+            // As long a context as the service has: LongRoPE chooses its factors by it.
+            let mut alone = golden.engine(&reference(), &options);
+            let expected: Vec<Vec<u32>> =
+                requests.iter().map(|request| answer(&mut alone, request.clone()).0).collect();
             let service = service(&golden, &options, 100);
             std::thread::scope(|scope| {
                 for (request, expected) in requests.iter().zip(&expected) {
