@@ -61,7 +61,9 @@ def test_answers_follow_a_schema(way):
 @pytest.mark.parametrize("way", ["ollama", "openai"])
 def test_embeddings(way):
     texts = ["The cat sat on the mat.", "A cat lay on a rug.", "Interest rates rose in March."]
-    place = {"api_base": WAYS[way], "api_key": "any", "encoding_format": "float"}
+    # litellm knows of no encodings but OpenAI's, and asks OpenAI's for none by default.
+    encoding = {"encoding_format": "float"} if way == "openai" else {}
+    place = {"api_base": WAYS[way], "api_key": "any", **encoding}
     answer = litellm.embedding(model=f"{way}/{SMOLLM2}", input=texts, **place)
     first, near, far = (entry["embedding"] for entry in answer.data)
     assert cosine(first, near) > cosine(first, far)
