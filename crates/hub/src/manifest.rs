@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -72,12 +73,14 @@ impl Manifest {
     }
 }
 
-/// Writes a small file so that it is there whole or not at all.
+/// Writes a small file so that it is there whole or not at all, whoever else writes it at the same time.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), HubError> {
-    let temporary = path.with_extension("tmp");
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let temporary = path.with_file_name(format!(".{}-{number}.tmp", std::process::id()));
     let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
     written.map_err(|error| {
-        // Nothing sensible can be done if this fails too; the next write replaces it.
+        // Nothing sensible can be done if this fails too.
         let _ = fs::remove_file(&temporary);
         HubError::io(path, "write", error)
     })
@@ -114,7 +117,26 @@ fn rfc3339(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::rfc3339;
+    use super::{rfc3339, write_whole};
+
+    #[test]
+    fn writers_of_one_file_do_not_harm_each_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let texts = ["one", "another", "a third"];
+        std::thread::scope(|scope| {
+            for text in texts {
+                let path = folder.path().join("main");
+                scope.spawn(move || {
+                    for _ in 0..300 {
+                        write_whole(&path, text.as_bytes()).expect("written");
+                        let read = std::fs::read_to_string(&path).expect("there");
+                        assert!(texts.contains(&read.as_str()), "{read}");
+                    }
+                });
+            }
+        });
+        assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 1, "nothing else stays");
+    }
 
     #[test]
     fn seconds_become_dates() {
