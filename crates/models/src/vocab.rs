@@ -70,6 +70,10 @@ pub fn spec(metadata: &Metadata) -> Result<VocabSpec<'_>, ModelError> {
     spec.remove_extra_whitespaces = flag("remove_extra_whitespaces")?;
     spec.lowercase = flag("normalizer.lowercase")?;
     spec.strip_accents = flag("normalizer.strip_accents")?;
+    if let Some(map) = metadata.opt_integers("tokenizer.ggml.precompiled_charsmap")? {
+        // Converters have written signed bytes and unsigned ones.
+        spec.charsmap = Some(map.map(|byte| byte as u8).collect());
+    }
     (spec.strips_left, spec.strips_right) = stripping(metadata, &spec.kinds, tokens)?;
     Ok(spec)
 }

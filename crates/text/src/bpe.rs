@@ -49,10 +49,11 @@ fn pair_key(left: u32, right: u32) -> u64 {
 
 impl Merges {
     /// Reads merges, best first, as texts. A merge of which a part or the product is no token can never apply to ids and is
-    /// left out; its rank is still counted.
+    /// left out; its rank is still counted. `prefix` bytes that stand before every right part are no part of the product.
     pub(crate) fn new<'a>(
         vocab: &Vocab,
         merges: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        prefix: usize,
     ) -> Result<Self, TextError> {
         let mut found: Vec<(u64, u32, u32)> = Vec::with_capacity(merges.size_hint().0.min(vocab.len() * 2));
         let mut joined: Vec<u8> = Vec::new();
@@ -70,12 +71,13 @@ impl Merges {
             joined.clear();
             for (left, right) in &group {
                 joined.extend_from_slice(left.text());
-                joined.extend_from_slice(right.text());
+                joined.extend_from_slice(right.text().get(prefix..).unwrap_or_default());
             }
             let mut rest = joined.as_slice();
             let mut products = [Probe::new(&[]); GROUP];
             for (product, (left, right)) in products.iter_mut().zip(&group) {
-                let (text, after) = rest.split_at(left.text().len() + right.text().len());
+                let (text, after) =
+                    rest.split_at(left.text().len() + right.text().len().saturating_sub(prefix));
                 rest = after;
                 *product = Probe::new(text);
                 for probe in [product, left, right] {
@@ -221,7 +223,8 @@ mod tests {
         let vocab = Vocab::new(texts.iter().map(|t| t.as_bytes()), vec![], &[]).unwrap();
         let merges: [(&str, &str); 7] =
             [("b", "c"), ("a", "b"), ("a", "a"), ("ab", "c"), ("aa", "aa"), ("c", "a"), ("c", "ab")];
-        let merges = Merges::new(&vocab, merges.iter().map(|(l, r)| (l.as_bytes(), r.as_bytes()))).unwrap();
+        let merges =
+            Merges::new(&vocab, merges.iter().map(|(l, r)| (l.as_bytes(), r.as_bytes())), 0).unwrap();
         (vocab, merges)
     }
 

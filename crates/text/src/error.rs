@@ -8,7 +8,7 @@ use thiserror::Error;
 pub enum TextError {
     /// The vocabulary names an algorithm that this crate does not have.
     #[error(
-        "tokenizer model `{model}` is not supported; supported are gpt2, llama, bert and gemma4. \
+        "tokenizer model `{model}` is not supported; supported are gpt2, llama, t5, bert and gemma4. \
          Use a model with one of these, or report the missing one"
     )]
     UnknownModel {
@@ -28,6 +28,31 @@ pub enum TextError {
     #[error("broken vocabulary: {what}; the model file is damaged or was converted wrongly, fetch it again")]
     BrokenVocabulary {
         /// Which part is wrong, what was expected and what was found.
+        what: String,
+    },
+    /// A `tokenizer.json` or `tokenizer_config.json` that is not what it should be.
+    #[error("{file} cannot be read: {what}; the file is damaged or not from a tokenizer, fetch it again")]
+    BrokenTokenizerJson {
+        /// Which of the two files.
+        file: &'static str,
+        /// Which part is wrong.
+        what: String,
+    },
+    /// A `tokenizer.json` asks for something that this crate does not have.
+    #[error(
+        "tokenizer.json has {what} at `{place}`, which is not supported; leaving it out would silently give wrong \
+         tokens. Report it, or use a GGUF of the model"
+    )]
+    UnsupportedTokenizer {
+        /// The path in the file.
+        place: String,
+        /// What stands there.
+        what: String,
+    },
+    /// A tokenizer that no GGUF key describes.
+    #[error("a GGUF cannot carry this tokenizer: {what}; keep the model as a folder with its tokenizer.json")]
+    NotInGguf {
+        /// What is without a name there.
         what: String,
     },
     /// A token id that the vocabulary does not have.

@@ -27,28 +27,40 @@
 //! # Ok::<(), whit_text::TextError>(())
 //! ```
 //!
-//! Families: byte-level BPE (`gpt2`), SentencePiece BPE with byte fallback (`llama`), character BPE (`gemma4`), WordPiece
-//! (`bert`). Left out: the unigram model, RWKV's tokenizer.
+//! Families: byte-level BPE (`gpt2`), SentencePiece BPE with byte fallback (`llama`) and unigram (`t5`), character BPE
+//! (`gemma4`), WordPiece (`bert`); and whatever a `tokenizer.json` describes ([`TokenizerJson`]). Left out: RWKV's tokenizer.
 #![forbid(unsafe_code)]
 
 mod bpe;
+mod byte_bpe;
 mod byte_level;
 mod cache;
+mod char_bpe;
+mod charsmap;
 mod chat;
 mod error;
 mod hash;
+mod json;
+mod normalize;
 mod pre;
+mod ruled;
+mod rules;
 mod spec;
 mod special;
 mod spm;
 mod stream;
+mod template;
 mod tokenizer;
 pub mod tools;
+mod unigram;
 mod vocab;
 mod wordpiece;
+mod work;
 
 pub use chat::{ChatInput, ChatTemplate, Message, Prompt, TemplateLimits, TemplateTokens};
 pub use error::TextError;
+pub use json::TokenizerJson;
+pub use rules::Rules;
 pub use spec::{SpecialIds, TokenKind, VocabSpec};
 pub use stream::StreamDecoder;
 pub use tokenizer::{DecodeOptions, EncodeOptions, Tokenizer};

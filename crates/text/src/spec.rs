@@ -4,6 +4,10 @@
 //! defaults of the named algorithm apply (they follow llama.cpp's loader, `llama-vocab.cpp`, and the Hugging Face
 //! configurations that it was checked against).
 
+use std::borrow::Cow;
+
+use crate::rules::Rules;
+
 /// What a token is for. The numbers are those of `tokenizer.ggml.token_type` in a GGUF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -61,8 +65,8 @@ pub struct SpecialIds {
 
 /// A vocabulary as a file gives it. Strings are borrowed and walked once.
 pub struct VocabSpec<'a> {
-    /// The algorithm: `gpt2` (byte-level BPE), `llama` (SentencePiece BPE), `bert` (WordPiece) or `gemma4` (BPE over
-    /// characters with byte fallback).
+    /// The algorithm: `gpt2` (byte-level BPE), `llama` (SentencePiece BPE), `t5` (SentencePiece unigram), `bert` (WordPiece)
+    /// or `gemma4` (BPE over characters with byte fallback).
     pub model: &'a str,
     /// The rule that splits text into words before byte-level BPE (`smollm`, `qwen2`, ..).
     pub pre: Option<&'a str>,
@@ -96,6 +100,10 @@ pub struct VocabSpec<'a> {
     pub strips_left: Vec<u32>,
     /// Special tokens that swallow the white space after them.
     pub strips_right: Vec<u32>,
+    /// What rewrites characters before all else (`t5`): the bytes of SentencePiece's `precompiled_charsmap`.
+    pub charsmap: Option<Cow<'a, [u8]>>,
+    /// What a `tokenizer.json` says. Where given, it holds, and `model`, `pre` and the flags only name what comes nearest.
+    pub rules: Option<&'a Rules>,
 }
 
 impl<'a> VocabSpec<'a> {
@@ -119,6 +127,8 @@ impl<'a> VocabSpec<'a> {
             ignore_merges: None,
             strips_left: Vec::new(),
             strips_right: Vec::new(),
+            charsmap: None,
+            rules: None,
         }
     }
 }

@@ -5,7 +5,12 @@
 //! table: nothing is built but short lists and a bit set. Control and unknown tokens are matched only on request, so that a user's text
 //! cannot smuggle them in; user-defined ones always.
 
+use std::collections::HashMap;
+
+use crate::TextError;
 use crate::chat::MARK;
+use crate::normalize::Normal;
+use crate::rules::Rules;
 use crate::spec::TokenKind;
 use crate::vocab::Vocab;
 
@@ -13,9 +18,13 @@ use crate::vocab::Vocab;
 pub(crate) struct Special {
     user_defined: Openings,
     all: Openings,
+    /// Ids by spelling, where that is not the vocabulary's.
+    spelled: Option<HashMap<Vec<u8>, u32>>,
     /// Sorted ids.
     strips_left: Vec<u32>,
     strips_right: Vec<u32>,
+    /// Tokens that are matched only between what are no letters or digits.
+    single_word: Vec<u32>,
 }
 
 /// How the tokens of a set begin.
@@ -86,19 +95,99 @@ fn is_special(kind: TokenKind, parse_special: bool) -> bool {
 }
 
 impl Special {
-    pub(crate) fn new(vocab: &Vocab, mut strips_left: Vec<u32>, mut strips_right: Vec<u32>) -> Self {
-        let (mut user_defined, mut all) = (Openings::new(), Openings::new());
+    /// Every token of the vocabulary that is special by its kind.
+    pub(crate) fn new(vocab: &Vocab, strips_left: &[u32], strips_right: &[u32]) -> Self {
+        let mut special = Self::empty(strips_left, strips_right);
         for id in 0..vocab.len() as u32 {
-            if is_special(vocab.kind(id), true) {
-                all.add(vocab.text(id));
-            }
-            if is_special(vocab.kind(id), false) {
-                user_defined.add(vocab.text(id));
+            special.add(vocab, id, vocab.text(id));
+        }
+        special
+    }
+
+    /// The added tokens that are looked for in a text as it is. A control token is one of them whatever its rule says:
+    /// in normalized text nobody could say any more who wrote it.
+    pub(crate) fn in_text(vocab: &Vocab, rules: &Rules, strips_left: &[u32], strips_right: &[u32]) -> Self {
+        let mut special = Self::empty(strips_left, strips_right);
+        for added in &rules.added {
+            if !added.normalized || vocab.kind(added.id) != TokenKind::UserDefined {
+                special.add(vocab, added.id, vocab.text(added.id));
+                special.single_word.extend(Some(added.id).filter(|_| added.single_word));
             }
         }
-        strips_left.sort_unstable();
-        strips_right.sort_unstable();
-        Self { user_defined, all, strips_left, strips_right }
+        special.single_word.sort_unstable();
+        special
+    }
+
+    /// The added tokens that are looked for in normalized text, in their normalized form; none if there are none.
+    pub(crate) fn in_normalized(
+        vocab: &Vocab,
+        rules: &Rules,
+        strips_left: &[u32],
+        strips_right: &[u32],
+    ) -> Result<Option<Self>, TextError> {
+        let mut special = Self::empty(strips_left, strips_right);
+        let mut spelled = HashMap::new();
+        for added in &rules.added {
+            if !added.normalized || vocab.kind(added.id) != TokenKind::UserDefined {
+                continue;
+            }
+            let text = String::from_utf8_lossy(vocab.text(added.id));
+            let text = Normal::apply_all(&rules.normal, &text)?;
+            special.add(vocab, added.id, text.as_bytes());
+            special.single_word.extend(Some(added.id).filter(|_| added.single_word));
+            spelled.insert(text.into_owned().into_bytes(), added.id);
+        }
+        special.single_word.sort_unstable();
+        let any = !spelled.is_empty();
+        special.spelled = Some(spelled);
+        Ok(any.then_some(special))
+    }
+
+    fn empty(strips_left: &[u32], strips_right: &[u32]) -> Self {
+        let sorted = |ids: &[u32]| {
+            let mut ids = ids.to_vec();
+            ids.sort_unstable();
+            ids
+        };
+        Self {
+            user_defined: Openings::new(),
+            all: Openings::new(),
+            spelled: None,
+            strips_left: sorted(strips_left),
+            strips_right: sorted(strips_right),
+            single_word: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, vocab: &Vocab, id: u32, text: &[u8]) {
+        if is_special(vocab.kind(id), true) {
+            self.all.add(text);
+        }
+        if is_special(vocab.kind(id), false) {
+            self.user_defined.add(text);
+        }
+    }
+
+    fn find(&self, vocab: &Vocab, text: &[u8]) -> Option<u32> {
+        match &self.spelled {
+            Some(spelled) => spelled.get(text).copied(),
+            None => vocab.find(text),
+        }
+    }
+
+    /// The special token at `start`: its id and its end.
+    fn token_at(&self, vocab: &Vocab, text: &str, start: usize, parse_special: bool) -> Option<(u32, usize)> {
+        let openings = if parse_special { &self.all } else { &self.user_defined };
+        let bytes = text.as_bytes();
+        openings.at(&bytes[start..]).iter().find_map(|&len| {
+            let end = start + len as usize;
+            // A mark within a longer spelling parts it anyway; after a single character it must be looked for.
+            // The boundary checks keep texts that are no UTF-8 (in a damaged file) from cutting a character.
+            let id = (end <= bytes.len() && text.is_char_boundary(start) && text.is_char_boundary(end))
+                .then(|| self.find(vocab, &bytes[start..end]))??;
+            let parted = len as usize == char_len(bytes[start]) && text[end..].starts_with(MARK);
+            (is_special(vocab.kind(id), parse_special) && !parted).then_some((id, end))
+        })
     }
 
     /// The first special token at or after `from`: its id and where it stands.
@@ -109,26 +198,24 @@ impl Special {
         from: usize,
         parse_special: bool,
     ) -> Option<(u32, usize, usize)> {
-        let openings = if parse_special { &self.all } else { &self.user_defined };
-        let bytes = text.as_bytes();
-        for (offset, &first) in bytes[from..].iter().enumerate() {
-            let start = from + offset;
-            for &len in openings.at(&bytes[from + offset..]) {
-                let end = start + len as usize;
-                // A mark within a longer spelling parts it anyway; after a single character it must be looked for.
-                // The boundary checks keep texts that are no UTF-8 (in a damaged file) from cutting a character.
-                if end <= bytes.len()
-                    && text.is_char_boundary(start)
-                    && text.is_char_boundary(end)
-                    && let Some(id) = vocab.find(&bytes[start..end])
-                    && is_special(vocab.kind(id), parse_special)
-                    && !(len as usize == char_len(first) && text[end..].starts_with(MARK))
-                {
-                    return Some((id, start, end));
-                }
+        let mut start = from;
+        while start < text.len() {
+            match self.token_at(vocab, text, start, parse_special) {
+                Some((id, end)) if self.stands_free(id, text, start, end) => return Some((id, start, end)),
+                // What is no word of its own is passed over whole.
+                Some((_, end)) => start = end,
+                None => start += 1,
             }
         }
         None
+    }
+
+    /// Whether the token may be matched here: always, unless it must be a word of its own.
+    fn stands_free(&self, id: u32, text: &str, start: usize, end: usize) -> bool {
+        let is_word = |c: char| regex_syntax::try_is_word_character(c).unwrap_or(false);
+        self.single_word.binary_search(&id).is_err()
+            || !(text[..start].chars().next_back().is_some_and(is_word)
+                || text[end..].chars().next().is_some_and(is_word))
     }
 
     /// Calls `part` with the text between special tokens and with the tokens, in order.
@@ -166,7 +253,7 @@ impl Special {
             self.all.at(&text.as_bytes()[at..]).iter().any(|&len| {
                 text.as_bytes()
                     .get(at..at + len as usize)
-                    .and_then(|spelled| vocab.find(spelled))
+                    .and_then(|spelled| self.find(vocab, spelled))
                     .is_some_and(|id| matches!(vocab.kind(id), TokenKind::Control | TokenKind::Unknown))
             })
         };

@@ -9,15 +9,23 @@ use std::sync::{Mutex, PoisonError, TryLockError};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use crate::TextError;
-use crate::bpe::{self, Merges};
+use crate::bpe::Merges;
+use crate::byte_bpe::ByteBpe;
 use crate::byte_level;
-use crate::cache::WordCache;
+use crate::char_bpe::CharBpe;
+use crate::charsmap::Charsmap;
+use crate::normalize::Bert;
 use crate::pre::PreTokenizer;
+use crate::ruled::Ruled;
+use crate::rules::Spelling;
 use crate::spec::{SpecialIds, TokenKind, VocabSpec};
 use crate::special::{Fragment, Special};
 use crate::spm::{self, Spm};
-use crate::vocab::Vocab;
-use crate::wordpiece::WordPiece;
+use crate::template::{Slot, Template};
+use crate::unigram::Unigram;
+use crate::vocab::{Vocab, broken};
+use crate::wordpiece::{MAX_WORD_CHARS, WordPiece};
+use crate::work::Work;
 
 /// Spellings of tokens at which generation ends whether or not the file says so, as in llama.cpp's list. A spelling counts
 /// only where the file marks it as a control or user-defined token.
@@ -89,44 +97,37 @@ impl DecodeOptions {
 enum Model {
     /// BPE over bytes, within the words of a pre-tokenizer.
     ByteBpe {
-        merges: Merges,
+        bytes: ByteBpe,
         pre: PreTokenizer,
-        byte_ids: Box<[Option<u32>; 256]>,
     },
     /// BPE over characters with `▁` for spaces and byte fallback.
-    CharBpe {
-        unk: Option<u32>,
-        merges: Merges,
-        byte_ids: Box<[Option<u32>; 256]>,
-        joined: Box<[bool; 256]>,
-    },
+    CharBpe(CharBpe),
     /// SentencePiece BPE by scores.
     Spm {
         spm: Spm,
         joined: Box<[bool; 256]>,
     },
-    WordPiece(WordPiece),
+    /// SentencePiece unigram.
+    Unigram {
+        unigram: Unigram,
+        charsmap: Option<Charsmap>,
+        joined: Box<[bool; 256]>,
+    },
+    WordPiece {
+        wordpiece: WordPiece,
+        bert: Bert,
+    },
+    /// As a `tokenizer.json` says.
+    Ruled(Box<Ruled>),
 }
 
-/// Scratch memory of one encoding.
-struct Work {
-    cache: WordCache,
-    bpe: bpe::Scratch,
-    spm: spm::Scratch,
-    symbols: Vec<u32>,
-    spelled: Vec<u8>,
-}
-
-impl Work {
-    fn new() -> Self {
-        Self {
-            cache: WordCache::new(),
-            bpe: bpe::Scratch::default(),
-            spm: spm::Scratch::default(),
-            symbols: Vec::new(),
-            spelled: Vec::new(),
-        }
-    }
+/// Where a piece of text stands.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Nothing, or a special token, is before it.
+    after_special: bool,
+    /// The text begins with it.
+    at_start: bool,
 }
 
 /// A model's tokenizer. See the crate's front page for an example.
@@ -135,13 +136,19 @@ pub struct Tokenizer {
     model: Model,
     special: Special,
     ids: SpecialIds,
-    add_bos: bool,
-    add_eos: bool,
-    add_sep: bool,
+    template: Template,
+    spelling: Spelling,
+    /// A text's first token carries a space that is not the text's own.
+    space_prefix: bool,
     add_space_prefix: bool,
     remove_extra_whitespaces: bool,
     /// Words seen lately. A second thread that encodes at the same time works without.
     work: Mutex<Work>,
+}
+
+impl Place {
+    /// After other text.
+    const WITHIN: Self = Self { after_special: false, at_start: false };
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -163,7 +170,9 @@ impl Tokenizer {
             |id: Option<u32>, default: Option<u32>| id.or(default).filter(|&id| (id as usize) < n_tokens);
         // Ids that hold where a file names none: those of the first models of each kind.
         let (bos, eos, unk, sep, pad, mask) = match spec.model {
+            _ if spec.rules.is_some() => (None, None, None, None, None, None),
             "llama" => (Some(1), Some(2), Some(0), None, None, None),
+            "t5" => (None, Some(1), Some(2), None, Some(0), None),
             "bert" => (Some(101), None, Some(100), Some(102), Some(0), Some(103)),
             _ => (None, None, None, None, None, None),
         };
@@ -179,54 +188,101 @@ impl Tokenizer {
 
         // For what text cannot be spelled with; not if it would steer the model.
         let unk = ids.unk.filter(|&id| vocab.kind(id) != TokenKind::Control);
+        let strips = (spec.strips_left.as_slice(), spec.strips_right.as_slice());
+        if let Some(rules) = spec.rules {
+            let in_range = |id: u32| (id as usize) < n_tokens;
+            let named = rules.added.iter().map(|added| added.id).chain(rules.unk);
+            if !named.chain(rules.template.iter().flat_map(Template::tokens)).all(in_range) {
+                return Err(broken("its rules name tokens that it does not have"));
+            }
+            let model = Model::Ruled(Box::new(Ruled::new(rules, &vocab, spec.merges, strips)?));
+            let flagged = |flag: Option<bool>, id: Option<u32>| id.filter(|_| flag == Some(true));
+            let template = rules.template.clone().unwrap_or_else(|| {
+                let close = flagged(spec.add_eos, ids.eos).or(flagged(spec.add_sep, ids.sep));
+                Template::new(flagged(spec.add_bos, ids.bos), None, close, 1)
+            });
+            return Ok(Self {
+                model,
+                special: Special::in_text(&vocab, rules, strips.0, strips.1),
+                template,
+                spelling: rules.spelling.clone(),
+                space_prefix: rules.space_prefix,
+                add_space_prefix: false,
+                remove_extra_whitespaces: false,
+                vocab,
+                ids,
+                work: Mutex::new(Work::new()),
+            });
+        }
         let add_bos;
-        let (mut add_sep, mut add_space_prefix) = (false, false);
+        let (mut add_sep, mut add_eos, mut add_space_prefix) = (false, false, false);
         let model = match spec.model {
             "gpt2" => {
-                let mut pre = PreTokenizer::by_name(spec.pre)?;
-                pre.ignore_merges = spec.ignore_merges.unwrap_or(pre.ignore_merges);
+                let pre = PreTokenizer::by_name(spec.pre)?;
+                let ignore_merges = spec.ignore_merges.unwrap_or(pre.ignore_merges);
                 add_bos = pre.add_bos;
                 add_sep = pre.add_sep;
-                let mut byte_ids = Box::new([None; 256]);
-                let mut spelled = Vec::new();
-                for byte in 0..=255u8 {
-                    spelled.clear();
-                    byte_level::encode_into(&[byte], &mut spelled);
-                    byte_ids[byte as usize] = vocab.find_plain(&spelled);
-                }
-                Model::ByteBpe { merges: Merges::new(&vocab, spec.merges)?, pre, byte_ids }
+                Model::ByteBpe { bytes: ByteBpe::new(&vocab, spec.merges, ignore_merges)?, pre }
             }
             "gemma4" => {
                 add_bos = true;
-                Model::CharBpe {
-                    unk,
-                    merges: Merges::new(&vocab, spec.merges)?,
-                    byte_ids: vocab.byte_tokens(),
-                    joined: spm::bytes_before_space(&vocab),
-                }
+                let merges = Merges::new(&vocab, spec.merges, 0)?;
+                Model::CharBpe(CharBpe::new(&vocab, merges, unk, false, true, false, Default::default()))
             }
             "llama" => {
                 add_bos = true;
                 add_space_prefix = true;
                 Model::Spm { spm: Spm::new(&vocab, unk), joined: spm::bytes_before_space(&vocab) }
             }
+            "t5" => {
+                add_bos = false;
+                add_eos = true;
+                add_space_prefix = true;
+                let charsmap = spec.charsmap.filter(|bytes| !bytes.is_empty());
+                Model::Unigram {
+                    unigram: Unigram::new(&vocab, unk, true),
+                    charsmap: charsmap.map(|bytes| Charsmap::new(&bytes)).transpose()?,
+                    joined: spm::bytes_before_space(&vocab),
+                }
+            }
             "bert" => {
                 add_bos = true;
                 add_sep = true;
                 let lowercase = spec.lowercase.unwrap_or(true);
-                let strip_accents = spec.strip_accents.unwrap_or(lowercase);
-                Model::WordPiece(WordPiece::new(&vocab, lowercase, strip_accents, ids.unk))
+                Model::WordPiece {
+                    wordpiece: WordPiece::new(&vocab, spm::SPACE, "", MAX_WORD_CHARS, ids.unk),
+                    bert: Bert {
+                        clean_text: true,
+                        handle_chinese_chars: true,
+                        strip_accents: spec.strip_accents.unwrap_or(lowercase),
+                        lowercase,
+                    },
+                }
             }
             other => return Err(TextError::UnknownModel { model: other.to_owned() }),
         };
-        let special = Special::new(&vocab, spec.strips_left, spec.strips_right);
+        let special = Special::new(&vocab, strips.0, strips.1);
+        let add_space_prefix = spec.add_space_prefix.unwrap_or(add_space_prefix);
+        let bos = ids.bos.filter(|_| spec.add_bos.unwrap_or(add_bos));
+        let eos = ids.eos.filter(|_| spec.add_eos.unwrap_or(add_eos));
+        let sep = ids.sep.filter(|_| spec.add_sep.unwrap_or(add_sep));
+        let is_bert = matches!(model, Model::WordPiece { .. });
+        let template = match (is_bert, eos) {
+            (true, _) => Template::new(bos, None, sep, 1),
+            (false, Some(_)) => Template::new(bos, sep, eos, 0),
+            (false, None) => Template::new(bos, None, sep, 0),
+        };
+        let spelling = match &model {
+            Model::ByteBpe { .. } => Spelling::Bytes,
+            _ => Spelling::Spaces,
+        };
         Ok(Self {
             model,
             special,
-            add_bos: spec.add_bos.unwrap_or(add_bos) && ids.bos.is_some(),
-            add_eos: spec.add_eos.unwrap_or(false) && ids.eos.is_some(),
-            add_sep: spec.add_sep.unwrap_or(add_sep) && ids.sep.is_some(),
-            add_space_prefix: spec.add_space_prefix.unwrap_or(add_space_prefix),
+            template,
+            spelling,
+            space_prefix: add_space_prefix || is_bert,
+            add_space_prefix,
             remove_extra_whitespaces: spec.remove_extra_whitespaces.unwrap_or(false),
             vocab,
             ids,
@@ -236,9 +292,43 @@ impl Tokenizer {
 
     /// Encodes `text`.
     pub fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<u32>, TextError> {
-        self.encode_with(text, options, |tokenizer, part, after_special, work, out| {
-            tokenizer.encode_plain(part, after_special, work, out)
+        self.encode_with(text, options, |tokenizer, part, place, work, out| {
+            tokenizer.encode_plain(part, place, work, out)
         })
+    }
+
+    /// Encodes two texts that a model judges together, as its frame for pairs has it: ids, and the token type of each.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_pair(
+        &self,
+        a: &str,
+        b: &str,
+        options: EncodeOptions,
+    ) -> Result<(Vec<u32>, Vec<u32>), TextError> {
+        let piece = EncodeOptions { add_special: false, ..options };
+        let (a, b) = (self.encode(a, piece)?, self.encode(b, piece)?);
+        Ok(if options.add_special {
+            self.join_pair(&a, &b)
+        } else {
+            ([a.as_slice(), &b].concat(), [vec![0; a.len()], vec![1; b.len()]].concat())
+        })
+    }
+
+    /// Puts two texts that are tokens already (and may have been cut short) into the model's frame for pairs: ids, and the
+    /// token type of each.
+    pub fn join_pair(&self, a: &[u32], b: &[u32]) -> (Vec<u32>, Vec<u32>) {
+        let (mut ids, mut kinds) = (Vec::with_capacity(a.len() + b.len() + 4), Vec::new());
+        for part in &self.template.pair {
+            match &part.slot {
+                Slot::Token(id) => ids.push(*id),
+                Slot::A => ids.extend_from_slice(a),
+                Slot::B => ids.extend_from_slice(b),
+            }
+            kinds.resize(ids.len(), part.kind);
+        }
+        (ids, kinds)
     }
 
     /// Encodes a prompt in which `mark` stands after the first character of spellings that are text; `lift` takes the
@@ -250,31 +340,27 @@ impl Tokenizer {
         lift: impl for<'t> Fn(&'t str) -> Cow<'t, str>,
     ) -> Result<Vec<u32>, TextError> {
         let mut out =
-            self.encode_with(text, EncodeOptions::PROMPT, |tokenizer, part, after_special, work, out| {
+            self.encode_with(text, EncodeOptions::PROMPT, |tokenizer, part, place, work, out| {
                 if !part.contains(mark) {
-                    return tokenizer.encode_plain(part, after_special, work, out);
+                    return tokenizer.encode_plain(part, place, work, out);
                 }
                 let part = lift(part);
-                let mut after_special = after_special;
+                let mut place = place;
                 // A mark may have parted a user-defined token as well; those are matched in any text.
                 tokenizer.special.split(&tokenizer.vocab, &part, false, |fragment| match fragment {
                     Fragment::Token(id) => {
                         out.push(id);
-                        after_special = true;
+                        place = Place { after_special: true, at_start: false };
                         Ok(())
                     }
                     Fragment::Text(part) => {
-                        tokenizer.encode_plain(part, std::mem::take(&mut after_special), work, out)
+                        let here = std::mem::replace(&mut place, Place::WITHIN);
+                        tokenizer.encode_plain(part, here, work, out)
                     }
                 })
             })?;
-        out.truncate(out.len() - self.n_closing());
+        out.truncate(out.len() - self.template.closing().count());
         Ok(out)
-    }
-
-    /// How many tokens close a text.
-    fn n_closing(&self) -> usize {
-        usize::from(self.add_sep) + usize::from(self.add_eos)
     }
 
     /// The frame of every encoding: special tokens around and between, `plain` for the text between them.
@@ -282,7 +368,7 @@ impl Tokenizer {
         &self,
         text: &str,
         options: EncodeOptions,
-        mut plain: impl FnMut(&Self, &str, bool, &mut Work, &mut Vec<u32>) -> Result<(), TextError>,
+        mut plain: impl FnMut(&Self, &str, Place, &mut Work, &mut Vec<u32>) -> Result<(), TextError>,
     ) -> Result<Vec<u32>, TextError> {
         let mut fresh;
         let mut shared;
@@ -301,27 +387,27 @@ impl Tokenizer {
             }
         };
         let mut out = Vec::with_capacity(text.len() / 4 + 8);
-        let bos = self.ids.bos.filter(|_| options.add_special && self.add_bos);
-        out.extend(bos);
-        let mut after_special = true;
+        if options.add_special {
+            out.extend(self.template.opening());
+        }
+        let n_opening = out.len();
+        let mut place = Place { after_special: true, at_start: true };
         self.special.split(&self.vocab, text, options.parse_special, |fragment| match fragment {
             Fragment::Token(id) => {
-                let doubled = out.len() == 1 && bos == Some(id) && out.first() == Some(&id);
+                let doubled = place.at_start && n_opening > 0 && out.last() == Some(&id);
                 if !doubled {
                     out.push(id);
                 }
-                after_special = true;
+                place = Place { after_special: true, at_start: false };
                 Ok(())
             }
             Fragment::Text(part) => {
-                let result = plain(self, part, after_special, work, &mut out);
-                after_special = false;
-                result
+                let here = std::mem::replace(&mut place, Place::WITHIN);
+                plain(self, part, here, work, &mut out)
             }
         })?;
         if options.add_special {
-            out.extend(self.ids.sep.filter(|_| self.add_sep));
-            out.extend(self.ids.eos.filter(|_| self.add_eos));
+            out.extend(self.template.closing());
         }
         Ok(out)
     }
@@ -330,62 +416,58 @@ impl Tokenizer {
     fn encode_plain(
         &self,
         text: &str,
-        after_special: bool,
+        place: Place,
         work: &mut Work,
         out: &mut Vec<u32>,
     ) -> Result<(), TextError> {
+        let vocab = &self.vocab;
         match &self.model {
-            Model::ByteBpe { merges, pre, byte_ids } => pre.split(&composed(text, pre.nfc), |word| {
-                cached(work, word.as_bytes(), out, |work, out| {
-                    if pre.ignore_merges {
-                        work.spelled.clear();
-                        byte_level::encode_into(word.as_bytes(), &mut work.spelled);
-                        if let Some(id) = self.vocab.find_plain(&work.spelled) {
-                            out.push(id);
-                            return;
-                        }
-                    }
-                    work.symbols.clear();
-                    // A byte without a token is dropped, as byte-level models have no unknown token of their own: where a
-                    // file names one it is a control token (SmolLM2), and text must not turn into that.
-                    work.symbols.extend(word.bytes().filter_map(|byte| byte_ids[byte as usize]));
-                    merges.apply(&mut work.symbols, &mut work.bpe);
-                    out.extend_from_slice(&work.symbols);
+            Model::Ruled(ruled) => return ruled.encode(vocab, text, place.at_start, work, out),
+            Model::ByteBpe { bytes, pre } => {
+                return pre.split(&composed(text, pre.nfc), |word| {
+                    work.cached(word.as_bytes(), out, |work, out| {
+                        let Work { symbols, spelled, bpe, .. } = work;
+                        bytes.encode(vocab, word, (symbols, spelled), bpe, out);
+                    });
                 });
-            }),
-            Model::CharBpe { unk, merges, byte_ids, joined } => {
+            }
+            Model::CharBpe(chars) => {
                 let escaped = text.replace(' ', spm::SPACE);
                 split_newlines(&escaped, |line| {
-                    spm::split_words(line, joined, |word| {
-                        cached(work, word.as_bytes(), out, |work, out| {
+                    spm::split_words(line, &chars.joined, |word| {
+                        work.cached(word.as_bytes(), out, |work, out| {
                             if word.starts_with('\n')
-                                && let Some(id) = self.vocab.find_plain(word.as_bytes())
+                                && let Some(id) = vocab.find_plain(word.as_bytes())
                             {
                                 out.push(id);
                                 return;
                             }
-                            self.first_symbols(word, byte_ids, *unk, &mut work.symbols);
-                            merges.apply(&mut work.symbols, &mut work.bpe);
-                            out.extend_from_slice(&work.symbols);
+                            chars.encode(vocab, word, &mut work.symbols, &mut work.bpe, out);
                         });
                     });
                 });
-                Ok(())
             }
             Model::Spm { spm, joined } => {
-                let escaped = self.spm_text(text, after_special);
+                let escaped = self.spm_text(text, place.after_special);
                 spm::split_words(&escaped, joined, |word| {
-                    cached(work, word.as_bytes(), out, |work, out| {
-                        spm.encode(&self.vocab, word, &mut work.spm, out);
+                    work.cached(word.as_bytes(), out, |work, out| {
+                        spm.encode(vocab, word, &mut work.spm, out);
                     });
                 });
-                Ok(())
             }
-            Model::WordPiece(wordpiece) => {
-                wordpiece.encode(&self.vocab, text, out);
-                Ok(())
+            Model::Unigram { unigram, charsmap, joined } => {
+                let mapped =
+                    charsmap.as_ref().map_or(Cow::Borrowed(text), |map| Cow::Owned(map.by_longest(text)));
+                let escaped = self.spm_text(&mapped, place.after_special);
+                spm::split_words(&escaped, joined, |word| {
+                    work.cached(word.as_bytes(), out, |work, out| {
+                        unigram.encode(vocab, word, &mut work.unigram, out);
+                    });
+                });
             }
+            Model::WordPiece { wordpiece, bert } => wordpiece.encode(vocab, *bert, text, out),
         }
+        Ok(())
     }
 
     /// `text` with spaces written `▁`, one before it where the model wants that.
@@ -411,40 +493,31 @@ impl Tokenizer {
         escaped
     }
 
-    /// The characters of `word` as tokens; a character that is none as its bytes, or as unknown.
-    fn first_symbols(
-        &self,
-        word: &str,
-        byte_ids: &[Option<u32>; 256],
-        unk: Option<u32>,
-        symbols: &mut Vec<u32>,
-    ) {
-        symbols.clear();
-        let mut buffer = [0u8; 4];
-        for c in word.chars() {
-            let bytes = c.encode_utf8(&mut buffer).as_bytes();
-            match self.vocab.find_plain(bytes) {
-                Some(id) => symbols.push(id),
-                None if bytes.iter().all(|&b| byte_ids[b as usize].is_some()) => {
-                    symbols.extend(bytes.iter().filter_map(|&b| byte_ids[b as usize]));
-                }
-                None => symbols.extend(unk),
-            }
-        }
-    }
-
     /// Appends the bytes for which a token stands: for a control token its spelling.
     pub fn token_bytes(&self, id: u32, out: &mut Vec<u8>) -> Result<(), TextError> {
         self.check(id)?;
         let text = self.vocab.text(id);
-        match (self.vocab.kind(id), &self.model) {
+        match (self.vocab.kind(id), &self.spelling) {
             (TokenKind::Byte, _) if self.vocab.byte_of(id).is_some() => out.extend(self.vocab.byte_of(id)),
-            (TokenKind::Control | TokenKind::Unknown, _)
-            | (TokenKind::UserDefined, Model::ByteBpe { .. }) => {
+            (TokenKind::Control | TokenKind::Unknown, _) | (TokenKind::UserDefined, Spelling::Bytes) => {
                 out.extend_from_slice(text);
             }
-            (_, Model::ByteBpe { .. }) => byte_level::decode_into(text, out),
-            _ => unescape_spaces(text, out),
+            (_, Spelling::Bytes) => byte_level::decode_into(text, out),
+            (_, Spelling::Spaces) => unescape_spaces(text, out),
+            (_, Spelling::Words(tail)) => match text.strip_prefix(tail.as_bytes()) {
+                Some(rest) if !tail.is_empty() => out.extend_from_slice(rest),
+                _ => {
+                    out.push(b' ');
+                    out.extend_from_slice(text);
+                }
+            },
+            (_, Spelling::Suffix(suffix)) => match text.strip_suffix(suffix.as_bytes()) {
+                Some(word) => {
+                    out.extend_from_slice(word);
+                    out.push(b' ');
+                }
+                None => out.extend_from_slice(text),
+            },
         }
         Ok(())
     }
@@ -478,7 +551,7 @@ impl Tokenizer {
 
     /// Whether a text's first token carries a space that is not the text's own.
     pub(crate) fn has_space_prefix(&self) -> bool {
-        self.add_space_prefix || matches!(self.model, Model::WordPiece(_))
+        self.space_prefix
     }
 
     pub(crate) fn check(&self, id: u32) -> Result<(), TextError> {
@@ -526,12 +599,12 @@ impl Tokenizer {
 
     /// Whether a text gets BOS before it.
     pub fn adds_bos(&self) -> bool {
-        self.add_bos
+        self.ids.bos.is_some_and(|bos| self.template.opening().any(|id| id == bos))
     }
 
     /// Whether a text gets EOS after it.
     pub fn adds_eos(&self) -> bool {
-        self.add_eos
+        self.ids.eos.is_some_and(|eos| self.template.closing().any(|id| id == eos))
     }
 
     pub(crate) fn vocab(&self) -> &Vocab {
@@ -576,22 +649,6 @@ fn find_ends(vocab: &mut Vocab, ids: &mut SpecialIds) {
         }
     }
     ids.end_of_generation = ends;
-}
-
-/// Appends the tokens of a word: from memory, or by `encode`, which appends to the list it is given.
-#[inline]
-fn cached(work: &mut Work, word: &[u8], out: &mut Vec<u32>, encode: impl FnOnce(&mut Work, &mut Vec<u32>)) {
-    let Some(key) = WordCache::key(word) else {
-        encode(work, out);
-        return;
-    };
-    if let Some(ids) = work.cache.get(&key) {
-        out.extend_from_slice(ids);
-        return;
-    }
-    let start = out.len();
-    encode(work, out);
-    work.cache.put(&key, &out[start..]);
 }
 
 /// `text` in composed form, if that is wanted and it is not already.

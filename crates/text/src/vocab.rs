@@ -4,6 +4,7 @@
 //! in milliseconds. Knows nothing of algorithms or of the spelling of bytes inside texts.
 
 use crate::TextError;
+use crate::byte_level::CHAR_OF_BYTE;
 use crate::hash::{MAX_PROBES, hash_bytes};
 use crate::spec::TokenKind;
 
@@ -206,6 +207,12 @@ impl Vocab {
             *id = self.find(&[b'<', b'0', b'x', HEX[byte >> 4], HEX[byte & 15], b'>']);
         }
         ids
+    }
+
+    /// Whether every byte, spelled as GPT-2 does, is a token.
+    pub(crate) fn has_all_bytes(&self) -> bool {
+        let mut buffer = [0u8; 4];
+        CHAR_OF_BYTE.iter().all(|c| self.find_plain(c.encode_utf8(&mut buffer).as_bytes()).is_some())
     }
 
     /// The byte for which a token of kind `Byte` stands.

@@ -1,105 +1,87 @@
 //! WordPiece, the tokenizer of BERT: clean the text, split it at spaces, punctuation and Chinese characters, then take the
 //! longest known piece again and again.
 //!
-//! Pieces that open a word are spelled `▁word` here, as GGUF files have them, others bare. From the BERT paper's
-//! `tokenization.py` and `BertNormalizer` of the `tokenizers` library.
+//! Pieces that open a word are spelled `▁word` in GGUF files and others bare; in `tokenizer.json` they are bare and
+//! others `##piece`. From the BERT paper's `tokenization.py` and the `WordPiece` model of the `tokenizers` library.
 
-use unicode_normalization::UnicodeNormalization;
-
-use crate::pre::classes::{CLASSES, CONTROL, NONSPACING, PUNCTUATION};
+use crate::normalize::Bert;
+use crate::pre::is_punctuation;
 use crate::vocab::Vocab;
 
 /// A longer word is unknown as a whole (`max_input_chars_per_word`).
-const MAX_WORD_CHARS: usize = 100;
+pub(crate) const MAX_WORD_CHARS: usize = 100;
 
-/// The settings of the normalizer.
+/// The tables.
 pub(crate) struct WordPiece {
-    pub(crate) lowercase: bool,
-    pub(crate) strip_accents: bool,
-    pub(crate) unk: Option<u32>,
+    /// Before the piece that opens a word.
+    head: &'static str,
+    /// Before every other piece.
+    tail: String,
+    max_chars: usize,
+    unk: Option<u32>,
     longest: usize,
 }
 
 impl WordPiece {
-    pub(crate) fn new(vocab: &Vocab, lowercase: bool, strip_accents: bool, unk: Option<u32>) -> Self {
+    pub(crate) fn new(
+        vocab: &Vocab,
+        head: &'static str,
+        tail: &str,
+        max_chars: usize,
+        unk: Option<u32>,
+    ) -> Self {
         let longest = (0..vocab.len() as u32).map(|id| vocab.text(id).len()).max().unwrap_or(0);
-        Self { lowercase, strip_accents, unk, longest }
+        Self { head, tail: tail.to_owned(), max_chars, unk, longest }
     }
 
-    /// Appends the tokens of `text`.
-    pub(crate) fn encode(&self, vocab: &Vocab, text: &str, out: &mut Vec<u32>) {
-        let mut word = String::new();
-        let clean = self.normalize(text);
-        for c in clean.chars() {
-            if c.is_whitespace() {
-                self.encode_word(vocab, &mut word, out);
-            } else if is_punctuation(c) || is_chinese(c) {
-                self.encode_word(vocab, &mut word, out);
-                word.push(c);
-                self.encode_word(vocab, &mut word, out);
-            } else {
-                word.push(c);
+    /// Appends the tokens of `text`, cleaned as `bert` says and cut at spaces and punctuation.
+    pub(crate) fn encode(&self, vocab: &Vocab, bert: Bert, text: &str, out: &mut Vec<u32>) {
+        let clean = bert.apply(text);
+        for part in clean.split_whitespace() {
+            let mut start = 0;
+            for (at, sign) in part.match_indices(is_punctuation) {
+                self.encode_word(vocab, &part[start..at], out);
+                self.encode_word(vocab, sign, out);
+                start = at + sign.len();
             }
+            self.encode_word(vocab, &part[start..], out);
         }
-        self.encode_word(vocab, &mut word, out);
     }
 
-    fn normalize(&self, text: &str) -> String {
-        let clean = text.chars().filter(|&c| c != '\0' && c != '\u{fffd}' && !is_control(c));
-        let mut out = String::with_capacity(text.len());
-        let lower = |c: char, out: &mut String| {
-            if self.lowercase {
-                out.extend(c.to_lowercase());
-            } else {
-                out.push(c);
-            }
-        };
-        if self.strip_accents {
-            for c in clean.nfd().filter(|&c| CLASSES.of(c) & NONSPACING == 0) {
-                lower(c, &mut out);
-            }
-        } else {
-            for c in clean {
-                lower(c, &mut out);
-            }
-        }
-        out
-    }
-
-    /// Encodes and empties `word`.
-    fn encode_word(&self, vocab: &Vocab, word: &mut String, out: &mut Vec<u32>) {
+    /// Appends the tokens of `word`.
+    pub(crate) fn encode_word(&self, vocab: &Vocab, word: &str, out: &mut Vec<u32>) {
         if word.is_empty() {
             return;
         }
         let before = out.len();
-        let known = word.chars().count() <= MAX_WORD_CHARS && {
-            word.insert(0, '▁');
-            self.longest_pieces(vocab, word, out)
-        };
+        let known = word.chars().count() <= self.max_chars && self.longest_pieces(vocab, word, out);
         if !known {
             out.truncate(before);
             out.extend(self.unk);
         }
-        word.clear();
     }
 
     /// Appends the longest pieces from left to right; false if some part is no piece.
     fn longest_pieces(&self, vocab: &Vocab, word: &str, out: &mut Vec<u32>) -> bool {
         let mut start = 0;
+        let mut spelled = Vec::with_capacity(word.len() + 4);
         while start < word.len() {
-            // Past its head a word has no `▁` but one that the text itself holds. A piece for it would be spelled like the
-            // head of another word: there is none to be found.
-            if start > 0 && word[start..].starts_with('▁') {
+            let mark = if start == 0 { self.head } else { self.tail.as_str() };
+            // Past its head a word has no `▁` but one that the text itself holds. Where that marks heads, a piece for it
+            // would be spelled like the head of another word: there is none to be found.
+            if start > 0 && !self.head.is_empty() && word[start..].starts_with(self.head) {
                 return false;
             }
-            let least = if start == 0 { '▁'.len_utf8() } else { start };
-            let mut end = word.len().min(start + self.longest);
+            spelled.clear();
+            spelled.extend_from_slice(mark.as_bytes());
+            spelled.extend_from_slice(&word.as_bytes()[start..]);
+            let mut end = word.len().min((start + self.longest).saturating_sub(mark.len()));
             let found = loop {
-                if end <= least {
+                if end <= start {
                     return false;
                 }
                 if word.is_char_boundary(end)
-                    && let Some(id) = vocab.find_plain(&word.as_bytes()[start..end])
+                    && let Some(id) = vocab.find_plain(&spelled[..mark.len() + end - start])
                 {
                     break id;
                 }
@@ -112,21 +94,6 @@ impl WordPiece {
     }
 }
 
-fn is_control(c: char) -> bool {
-    !matches!(c, '\t' | '\n' | '\r') && CLASSES.of(c) & CONTROL != 0
-}
-
-fn is_punctuation(c: char) -> bool {
-    c.is_ascii_punctuation() || CLASSES.of(c) & PUNCTUATION != 0
-}
-
-/// The blocks that `BertNormalizer` sets apart. (It starts one block at U+2B920, a slip for U+2B820 that models inherit.)
-fn is_chinese(c: char) -> bool {
-    matches!(c as u32,
-        0x4e00..=0x9fff | 0x3400..=0x4dbf | 0x2_0000..=0x2_a6df | 0x2_a700..=0x2_b73f | 0x2_b740..=0x2_b81f
-        | 0x2_b920..=0x2_ceaf | 0xf900..=0xfaff | 0x2_f800..=0x2_fa1f)
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -136,7 +103,9 @@ mod tests {
     fn pieces_words_and_what_is_unknown() {
         let texts = ["[UNK]", "▁un", "aff", "able", "▁,", "▁字", "▁a", "b", "▁"];
         let vocab = Vocab::new(texts.iter().map(|t| t.as_bytes()), vec![], &[]).unwrap();
-        let wordpiece = WordPiece::new(&vocab, true, true, Some(0));
+        let wordpiece = WordPiece::new(&vocab, "▁", "", MAX_WORD_CHARS, Some(0));
+        let bert =
+            Bert { clean_text: true, handle_chinese_chars: true, strip_accents: true, lowercase: true };
         let long = "a".to_owned() + &"b".repeat(100);
         for (text, expected) in [
             ("Unaffable, UN", vec![1, 2, 3, 4, 1]),
@@ -151,7 +120,7 @@ mod tests {
             (&long, vec![0]),
         ] {
             let mut got = Vec::new();
-            wordpiece.encode(&vocab, text, &mut got);
+            wordpiece.encode(&vocab, bert, text, &mut got);
             assert_eq!(got, expected, "{text}");
         }
     }

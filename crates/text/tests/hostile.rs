@@ -23,7 +23,7 @@ fn errors_say_what_is_wrong() {
         (build("llama", &[], |_| {}), "it has 0 tokens"),
         (build("llama", &two, |spec| spec.scores = vec![0.0]), "2 tokens but 1 scores"),
         (build("llama", &two, |spec| spec.kinds = vec![1]), "2 tokens but 1 token types"),
-        (build("t5", &two, |_| {}), "tokenizer model `t5`"),
+        (build("rwkv", &two, |_| {}), "tokenizer model `rwkv`"),
         (build("gpt2", &two, |spec| spec.pre = Some("nonsense")), "pre-tokenizer `nonsense`"),
     ] {
         let message = result.unwrap_err().to_string();
@@ -77,7 +77,7 @@ fn a_text_that_ends_at_ordinary_text_can_still_hold_it() {
 #[test]
 fn texts_that_are_no_utf8_cut_no_character() {
     // Control and user-defined tokens that begin or end within "é" (C3 A9).
-    for model in ["gpt2", "llama", "bert", "gemma4"] {
+    for model in ["gpt2", "llama", "t5", "bert", "gemma4"] {
         let tokenizer = build(model, &[b"\xc3", b"\xa9", b"\xa9x", b"x\xc3", b"\xff\xfe", b""], |spec| {
             spec.pre = Some("gpt-2");
             spec.kinds = vec![3, 4, 3, 4, 4, 3];
@@ -116,7 +116,7 @@ fn long_runs_are_encoded_in_time() {
     let texts: Vec<Vec<u8>> = (1..=16).map(|n| vec![b'a'; n]).collect();
     let texts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
     let merges: Vec<(&[u8], &[u8])> = (1..16).map(|n| (texts[n - 1], texts[0])).collect();
-    for model in ["gpt2", "llama", "bert", "gemma4"] {
+    for model in ["gpt2", "llama", "t5", "bert", "gemma4"] {
         for pre in ["gpt-2", "qwen2", "llama-bpe"] {
             let tokenizer = build(model, &texts, |spec| {
                 spec.pre = Some(pre);

