@@ -6,9 +6,11 @@
 //! To add an architecture: write `<family>.rs` with a `build` function, and add a line to the list below.
 #![forbid(unsafe_code)]
 
+mod bert;
 mod block;
 mod config;
 mod decoder;
+mod encoder;
 mod error;
 mod gemma;
 mod gemma3;
@@ -16,6 +18,7 @@ mod gpt2;
 mod granite;
 mod info;
 mod llama;
+mod modern_bert;
 mod olmo2;
 mod phi2;
 mod phi3;
@@ -75,7 +78,14 @@ architectures! {
     "olmo2" => olmo2::build,
     "stablelm" => stablelm::build,
     "gpt2" => gpt2::build,
+    "bert" => bert::build,
+    "nomic-bert" => bert::build_nomic,
+    "mpnet" => bert::build_mpnet,
+    "modern-bert" => modern_bert::build,
 }
+
+/// Those of them that read a text as a whole and generate none.
+pub const ENCODERS: &[&str] = &["bert", "nomic-bert", "mpnet", "modern-bert"];
 
 /// The facts about the model in `gguf`, without building its plan.
 ///

@@ -246,6 +246,9 @@ impl From<EngineError> for ApiError {
             EngineError::PromptTooLong { n_tokens, n_ctx, .. } => ApiError::ContextLength { n_tokens, n_ctx },
             EngineError::EmptyPrompt
             | EngineError::NoEmbeddings
+            | EngineError::NoGeneration
+            | EngineError::OnlyRanks
+            | EngineError::DoesNotRank
             | EngineError::TokenOutOfRange { .. }
             | EngineError::Setting { .. }
             | EngineError::Text(_) => ApiError::BadRequest(error.to_string()),
