@@ -82,7 +82,7 @@ impl Intake {
             Some(document) => {
                 let (tokens, second) =
                     self.model.prepare_pair(&request.input, document, request.truncate, n_ctx)?;
-                (tokens, Some(second).filter(|_| self.knows_pairs))
+                (tokens, second.filter(|_| self.knows_pairs))
             }
         };
         self.check_prompt(&tokens)?;

@@ -200,7 +200,7 @@ impl Model {
         Ok(tokens)
     }
 
-    /// Turns a query and a document into one sequence, and tells where the document begins. Where `truncate` allows it, the
+    /// Turns a query and a document into one sequence, and tells where the second type of tokens begins. Where `truncate` allows it, the
     /// document's end is left out (not the token that closes it) until no more than `most` tokens are left.
     pub(crate) fn prepare_pair(
         &self,
@@ -208,29 +208,29 @@ impl Model {
         document: &Prompt,
         truncate: bool,
         most: usize,
-    ) -> Result<(Vec<u32>, usize), EngineError> {
-        let (mut tokens, second) = match (query, document) {
-            (Prompt::Text(query), Prompt::Text(document)) => {
-                let tokenizer = self.tokenizer()?;
-                let mut tokens = tokenizer.encode(query, EncodeOptions::TEXT)?;
-                let second = tokens.len();
-                tokens.extend(tokenizer.encode(document, EncodeOptions::PIECE)?);
-                tokens.extend(tokenizer.special_ids().sep.or(tokenizer.special_ids().eos));
-                (tokens, second)
+    ) -> Result<(Vec<u32>, Option<usize>), EngineError> {
+        if let (Prompt::Text(query), Prompt::Text(document)) = (query, document) {
+            let tokenizer = self.tokenizer()?;
+            let query = tokenizer.encode(query, EncodeOptions::PIECE)?;
+            let mut document = tokenizer.encode(document, EncodeOptions::PIECE)?;
+            let (mut tokens, mut kinds) = tokenizer.join_pair(&query, &document);
+            if truncate && tokens.len() > most {
+                document.truncate(document.len().saturating_sub(tokens.len() - most));
+                (tokens, kinds) = tokenizer.join_pair(&query, &document);
+                tokens.truncate(most);
             }
-            _ => {
-                let mut tokens = self.prepare(query)?.tokens;
-                let second = tokens.len();
-                tokens.extend(self.prepare(document)?.tokens);
-                (tokens, second)
-            }
-        };
+            let second = kinds.iter().position(|&kind| kind > 0);
+            return Ok((tokens, second));
+        }
+        let mut tokens = self.prepare(query)?.tokens;
+        let second = tokens.len();
+        tokens.extend(self.prepare(document)?.tokens);
         if truncate && tokens.len() > most {
             let closing = tokens.last().copied();
             tokens.truncate(most.saturating_sub(1));
             tokens.extend(closing);
         }
-        Ok((tokens, second))
+        Ok((tokens, Some(second)))
     }
 
     /// How many tokens at the beginning of a prepared conversation belong to its system message.

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Tested, golden};
+use crate::client::{Tested, golden, text};
 
 /// An encoder as `encoder`, a model that ranks as `ranker`.
 fn start() -> Tested {
     Tested::with(|config| {
         config.engine.cache_type = whit_engine::CacheType::F32;
         config.engine.ctx = Some(4096);
-        for (name, file) in [("encoder", "bert.gguf"), ("ranker", "bert-rank.gguf")] {
+        for (name, file) in [("encoder", "bert.gguf"), ("ranker", "xlmr-rank.gguf")] {
             config.files.push((name.to_owned(), golden(file)));
         }
     })
@@ -73,6 +73,32 @@ fn texts_longer_than_the_training() {
     let refused = tested.post("/v1/embeddings", &json!({"model": "encoder", "input": long}));
     assert_eq!(refused.status, 400);
     assert_eq!(refused.json()["error"]["code"], "context_length_exceeded");
+}
+
+/// The score of the reference for each golden pair, through the tokenizer, whose stub puts nothing around them.
+#[test]
+fn documents_are_ranked_by_the_head() {
+    let tested = start();
+    let json: Value = serde_json::from_slice(&std::fs::read(golden("xlmr-rank.json")).unwrap()).unwrap();
+    let inputs: Vec<Vec<u32>> = serde_json::from_value(json["inputs"].clone()).unwrap();
+    let second: Vec<usize> = serde_json::from_value(json["second"].clone()).unwrap();
+    let bytes = std::fs::read(golden("xlmr-rank.scores.bin")).unwrap();
+    let scores = bytes.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap())));
+    for ((input, second), score) in inputs.iter().zip(second).zip(scores) {
+        let (query, document) = (text(&input[..second]), text(&input[second..]));
+        let request =
+            json!({"model": "ranker", "query": query, "documents": ["other", document], "top_n": 2});
+        let answer = tested.post("/v1/rerank", &request).ok().json();
+        let results = answer["results"].as_array().unwrap();
+        let ranked = results.iter().find(|ranked| ranked["index"] == 1).unwrap();
+        let (got, expected) = (ranked["relevance_score"].as_f64().unwrap(), 1.0 / (1.0 + (-score).exp()));
+        assert!((got - expected).abs() < 1e-3, "{input:?}: {got}, not {expected}");
+        let scores: Vec<f64> = results.iter().map(|r| r["relevance_score"].as_f64().unwrap()).collect();
+        assert!(
+            scores[0] >= scores[1] && scores.iter().all(|score| (0.0..=1.0).contains(score)),
+            "{scores:?}"
+        );
+    }
 }
 
 #[test]
