@@ -15,6 +15,10 @@ pub enum FileError {
     #[error("{}: this is not a GGUF file but {found}; {hint}", path.display())]
     NotGguf { path: PathBuf, found: String, hint: &'static str },
 
+    /// The first bytes are not those of a safetensors file.
+    #[error("{}: this is not a safetensors file but {found}; {hint}", path.display())]
+    NotSafetensors { path: PathBuf, found: String, hint: &'static str },
+
     /// A GGUF version that is not read.
     #[error("{}: GGUF version {version} is not supported, only 2 and 3 are; {hint}", path.display())]
     Version { path: PathBuf, version: u32, hint: &'static str },
@@ -50,7 +54,7 @@ pub enum FileError {
              get the model from elsewhere or convert it anew", path.display())]
     WrongValue { path: PathBuf, key: String, expected: &'static str, got: String },
 
-    /// The parts of a split file do not belong together.
+    /// The files of a model do not belong together, or there are none.
     #[error("{}: {problem}", path.display())]
     Split { path: PathBuf, problem: String },
 

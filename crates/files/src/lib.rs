@@ -1,7 +1,8 @@
 //! Whit: files. Readers and writers of model files. Bytes from outside end here: everything this crate hands on has
 //! been checked against the length of the file that it came from, and nothing in a file can make it panic.
 //!
-//! Today: GGUF versions 2 and 3, whole or split, read through a memory map ([`Gguf`]) and written ([`GgufWriter`]).
+//! Today: GGUF versions 2 and 3, whole or split, read through a memory map ([`Gguf`]) and written ([`GgufWriter`]); safetensors,
+//! one file or several with an index, in the same way ([`SafeTensors`], [`SafeTensorsWriter`]).
 //!
 //! ```
 //! # fn main() -> Result<(), whit_files::FileError> {
@@ -30,9 +31,11 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod counted;
 mod error;
 mod gguf;
 mod mmap;
+mod safetensors;
 
 pub use error::FileError;
 pub use gguf::array::{Array, Floats, Integers, Number, Strings};
@@ -42,3 +45,4 @@ pub use gguf::value::{Value, ValueType};
 pub use gguf::writer::{GgufWriter, TensorWriter};
 pub use gguf::{Gguf, Part};
 pub use mmap::Mapping;
+pub use safetensors::{SafeTensor, SafeTensors, SafeTensorsWriter, SafeType, ShardWriter};

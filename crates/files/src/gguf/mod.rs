@@ -7,7 +7,7 @@
 //! Opening reads the header alone. The time is that of one walk over it: 262,144 vocabulary strings take 1 to 2 ms.
 
 pub(crate) mod array;
-mod cursor;
+pub(crate) mod cursor;
 pub(crate) mod metadata;
 mod part;
 mod split;
@@ -24,7 +24,8 @@ use whit_base::Bytes;
 
 use crate::{FileError, Mapping, Metadata, TensorInfo};
 
-/// An open GGUF file: its metadata, its tensors, and their bytes, shared with the mapped file.
+/// An open GGUF file: its metadata, its tensors, and their bytes, shared with the mapped file. Or a model in files of another
+/// format, put into the same terms ([`GgufWriter::assemble`](crate::GgufWriter::assemble)).
 #[derive(Clone, Debug)]
 pub struct Gguf {
     parts: Vec<Part>,
@@ -52,7 +53,7 @@ impl Gguf {
     pub fn open(path: impl AsRef<Path>) -> Result<Gguf, FileError> {
         let path = path.as_ref();
         let first = part::read(Mapping::open(path)?, path, 0)?;
-        Gguf::assemble(split::collect(path, first)?)
+        Gguf::join(split::collect(path, first)?)
     }
 
     /// Reads a file held in memory; `label` stands for the path in errors. A part of a split file is refused.
@@ -60,14 +61,14 @@ impl Gguf {
     /// Tensors are aligned within `bytes`; where `bytes` start is the caller's affair.
     pub fn from_bytes(bytes: Bytes, label: impl AsRef<Path>) -> Result<Gguf, FileError> {
         let label = label.as_ref();
-        let only = part::read(Arc::new(Owned(bytes)), label, 0)?;
+        let only = part::read(Arc::new(bytes), label, 0)?;
         if let Some(place) = split::Place::of(label, &only.metadata)? {
             return Err(split::lonely(label, &place));
         }
-        Gguf::assemble(vec![only])
+        Gguf::join(vec![only])
     }
 
-    fn assemble(read: Vec<part::Read>) -> Result<Gguf, FileError> {
+    fn join(read: Vec<part::Read>) -> Result<Gguf, FileError> {
         let (mut parts, mut tensors, mut metadata) = (Vec::new(), Vec::new(), None);
         for one in read {
             parts.push(one.part);
@@ -117,7 +118,7 @@ impl Gguf {
         &self.parts
     }
 
-    /// The path that the first part was opened from, for messages.
+    /// The path that the first part was opened from; the folder of a model that is no GGUF file.
     pub fn path(&self) -> &Path {
         self.parts.first().map_or(Path::new(""), |part| &part.path)
     }
@@ -135,14 +136,5 @@ impl Gguf {
     /// The alignment in bytes, of the first part if the file is split.
     pub fn alignment(&self) -> usize {
         self.parts.first().map_or(0, |part| part.alignment)
-    }
-}
-
-/// Bytes in memory as the owner of the tensors cut from them.
-struct Owned(Bytes);
-
-impl AsRef<[u8]> for Owned {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
     }
 }

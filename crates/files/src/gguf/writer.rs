@@ -6,15 +6,21 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use whit_base::DType;
+use whit_base::{Bytes, DType};
 
 use super::array::{Array, Number};
+use super::cursor::Cursor;
 use super::metadata::MAX_KEY;
-use super::part::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT};
+use super::part::{self, ALIGNMENT_KEY, DEFAULT_ALIGNMENT};
 use super::tensor::{MAX_DIMS, data_bytes, show};
 use super::types;
 use super::value::{Value, ValueType, write_string};
+use super::{Gguf, Metadata, Part, TensorInfo};
 use crate::FileError;
+use crate::counted::Counted;
+
+/// The version that is written.
+const VERSION: u32 = 3;
 
 /// The longest tensor name that other programs read: ggml's limit of 64 less the terminator.
 const MAX_TENSOR_NAME: usize = 63;
@@ -73,6 +79,12 @@ impl GgufWriter {
         self.set(key, Array::new(ValueType::String, n, &data));
     }
 
+    /// Sets a key to an array of bools.
+    pub fn set_flags(&mut self, key: &str, items: &[bool]) {
+        let data: Vec<u8> = items.iter().map(|&item| item.into()).collect();
+        self.set(key, Array::new(ValueType::Bool, items.len(), &data));
+    }
+
     /// Removes a key, if it is there.
     pub fn unset(&mut self, key: &str) {
         self.metadata.retain(|(known, ..)| known != key);
@@ -113,6 +125,43 @@ impl GgufWriter {
         Ok(writer)
     }
 
+    /// The model that the file would hold, with nothing written: `data` are the tensors' in the order of declaration, wherever
+    /// they lie. For models in files of another format that have been put into GGUF's terms. `path` stands for these files,
+    /// `n_bytes` is their length.
+    pub fn assemble(
+        self,
+        path: impl AsRef<Path>,
+        n_bytes: usize,
+        data: Vec<Bytes>,
+    ) -> Result<Gguf, FileError> {
+        let path = path.as_ref();
+        let refuse = |problem| FileError::Unwritable { path: path.to_owned(), problem };
+        let alignment = self.alignment().map_err(refuse)?;
+        let (n_keys, declared) = (self.metadata.len(), self.tensors.clone());
+        let (head, pending) = self.head(alignment).map_err(refuse)?;
+        let sizes: Vec<u64> = pending.iter().map(|tensor| tensor.n_bytes).collect();
+        let given: Vec<u64> = data.iter().map(|data| data.len() as u64).collect();
+        if sizes != given {
+            return Err(refuse("the data have other lengths than the declared tensors".to_owned()));
+        }
+        let head = Bytes::from_vec(head);
+        let mut cursor = Cursor::new(&head);
+        // Behind the magic, the version and the two counts.
+        cursor.take(4 + 4 + 8 + 8).map_err(|flaw| flaw.at(path, "the header"))?;
+        let metadata = Metadata::read(&path.into(), &head, &mut cursor, n_keys)?;
+        let tensor = |(Declared { name, dtype, shape }, data)| TensorInfo {
+            name: String::into(name),
+            shape,
+            dtype,
+            offset: 0,
+            part: 0,
+            data,
+        };
+        let tensors = declared.into_iter().zip(data).map(tensor).collect();
+        let part = Part { path: path.to_owned(), version: VERSION, alignment: alignment as usize, n_bytes };
+        Gguf::join(vec![part::Read { part, metadata, tensors }])
+    }
+
     fn alignment(&self) -> Result<u64, String> {
         let Some((_, kind, encoded)) = self.metadata.iter().find(|(key, ..)| key == ALIGNMENT_KEY) else {
             return Ok(DEFAULT_ALIGNMENT);
@@ -131,7 +180,7 @@ impl GgufWriter {
     fn head(self, alignment: u64) -> Result<(Vec<u8>, Vec<Pending>), String> {
         let mut head = Vec::new();
         head.extend(b"GGUF");
-        head.extend(3u32.to_le_bytes());
+        head.extend(VERSION.to_le_bytes());
         head.extend((self.tensors.len() as u64).to_le_bytes());
         head.extend((self.metadata.len() as u64).to_le_bytes());
         for (key, kind, encoded) in &self.metadata {
@@ -201,7 +250,7 @@ impl TensorWriter {
             }
             None => return Err(self.refuse(format!("tensor `{name}` was not declared"))),
         };
-        let mut counted = Counted { out: &mut self.file, n_bytes: 0 };
+        let mut counted = Counted::new(&mut self.file);
         let result = produce(&mut counted);
         let written = counted.n_bytes;
         self.n_bytes += written;
@@ -261,21 +310,4 @@ impl Drop for TensorWriter {
 struct Pending {
     name: String,
     n_bytes: u64,
-}
-
-struct Counted<'a> {
-    out: &'a mut BufWriter<File>,
-    n_bytes: u64,
-}
-
-impl Write for Counted<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.out.write(bytes)?;
-        self.n_bytes += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
 }
