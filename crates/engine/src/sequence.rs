@@ -29,13 +29,8 @@ pub(crate) struct Sequence {
 pub(crate) enum Task {
     /// More tokens, or what the model thinks of these.
     Generate(Box<Answer>),
-    /// Their vector, or the score of a pair.
-    Embed {
-        /// As far as it has come.
-        vector: Vec<f32>,
-        /// Where the second text of a pair begins, for models that want to know.
-        second: Option<usize>,
-    },
+    /// Their vector: as far as it has come.
+    Embed(Vec<f32>),
 }
 
 /// A [`Sequence`] with a place in the cache.
@@ -129,7 +124,7 @@ impl Sequence {
     pub(crate) fn n_expected(&self) -> usize {
         let n_more = match &self.task {
             Task::Generate(answer) => answer.n_soon(self.usage.generated_tokens),
-            Task::Embed { .. } => 0,
+            Task::Embed(_) => 0,
         };
         (self.tokens.len() + n_more).min(self.n_ctx)
     }
@@ -138,7 +133,7 @@ impl Sequence {
     pub(crate) fn shift(&mut self) -> Event {
         let n_keep = match &self.task {
             Task::Generate(answer) => answer.n_keep,
-            Task::Embed { .. } => 0,
+            Task::Embed(_) => 0,
         };
         let n_kept = n_keep.min(self.n_ctx / 2).min(self.tokens.len());
         let mut n_dropped = 0;
@@ -170,15 +165,7 @@ impl Sequence {
     /// The vector that the tokens before `end` go into.
     pub(crate) fn pool(&self, end: usize) -> Option<PoolPiece<'_>> {
         match &self.task {
-            Task::Embed { vector, .. } => Some(PoolPiece { state: vector, ends: end == self.tokens.len() }),
-            Task::Generate(_) => None,
-        }
-    }
-
-    /// Where the second text of a pair begins.
-    pub(crate) fn second(&self) -> Option<usize> {
-        match self.task {
-            Task::Embed { second, .. } => second,
+            Task::Embed(state) => Some(PoolPiece { state, ends: end == self.tokens.len() }),
             Task::Generate(_) => None,
         }
     }
@@ -198,17 +185,17 @@ impl Sequence {
         }
         let answer = match &mut self.task {
             Task::Generate(answer) => answer,
-            Task::Embed { vector, .. } => {
+            Task::Embed(state) => {
                 if let Some(index) = given.vector {
-                    vector.copy_from_slice(runner.vector(index));
+                    state.copy_from_slice(runner.vector(index));
                 }
                 if !is_read {
                     return Ok(None);
                 }
-                if vector.iter().any(|value| !value.is_finite()) {
+                if state.iter().any(|value| !value.is_finite()) {
                     return Err(EngineError::BrokenEmbedding);
                 }
-                sink(Event::Embedding(std::mem::take(vector)));
+                sink(Event::Embedding(std::mem::take(state)));
                 return Ok(Some(FinishReason::Length));
             }
         };

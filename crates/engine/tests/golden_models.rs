@@ -1,4 +1,4 @@
-//! Every architecture against `transformers`: logits within 1e-3, and the same greedy tokens, however the tokens come:
+//! Every architecture against `transformers`, as a GGUF file and as the folder that `transformers` saved: logits within 1e-3, and the same greedy tokens, however the tokens come:
 //! whole or in chunks, alone or beside others, with and without a cached prefix.
 #![expect(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
@@ -27,7 +27,7 @@ fn check_rows(golden: &Golden, case: &str, rows: &HashMap<(usize, usize), Vec<f3
 
 #[test]
 fn logits() {
-    for golden in Golden::all() {
+    for golden in Golden::all_forms() {
         for backend in backends() {
             // (tokens per step, sequences at the same time, inputs)
             for (max_rows, max_sequences, n_inputs) in
@@ -35,8 +35,8 @@ fn logits() {
             {
                 let options = EngineOptions { max_rows, max_sequences, ..exact() };
                 let mut engine = golden.engine(&*backend, &options);
-                let case =
-                    format!("{} on {}, {max_rows:?} rows, {n_inputs} inputs", golden.name, engine.backend());
+                let (form, level) = (golden.form(), engine.backend());
+                let case = format!("{form} on {level}, {max_rows:?} rows, {n_inputs} inputs");
                 let input = Evaluation { tokens: &golden.prompt, outputs: 0..golden.prompt.len() };
                 let mut rows = HashMap::new();
                 engine
@@ -52,12 +52,12 @@ fn logits() {
 
 #[test]
 fn greedy_tokens() {
-    for golden in Golden::all() {
+    for golden in Golden::all_forms() {
         for backend in backends() {
             for max_rows in [None, Some(7), Some(1)] {
                 let options = EngineOptions { max_rows, ..exact() };
                 let mut engine = golden.engine(&*backend, &options);
-                let case = format!("{} on {}, {max_rows:?} rows", golden.name, engine.backend());
+                let case = format!("{} on {}, {max_rows:?} rows", golden.form(), engine.backend());
                 let n = golden.greedy.len();
                 let (ids, done) = answer(&mut engine, greedy(&golden.prompt, n));
                 assert_eq!(ids, golden.greedy, "{case}");

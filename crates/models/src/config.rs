@@ -5,7 +5,7 @@
 use whit_base::PoolKind;
 use whit_files::{Gguf, Metadata, Value};
 
-use crate::{ARCHITECTURES, ModelError, encoder, tensors};
+use crate::{ARCHITECTURES, ModelError, hf, tensors};
 
 /// The largest width, head count or layer count taken from a file. Products of two stay far from overflow.
 const MAX_SIZE: usize = 1 << 24;
@@ -146,29 +146,27 @@ impl<'a> Config<'a> {
         }
     }
 
-    /// As [`pooling`](Self::pooling), in encoders: the mean, unless the file says otherwise.
-    pub(crate) fn encoder_pooling(&self) -> Result<PoolKind, ModelError> {
-        match self.opt_usize("pooling_type")? {
-            None | Some(0) => Ok(PoolKind::Mean),
-            _ => self.pooling(),
-        }
+    /// Whether heads are rotated in halves, whatever the architecture's own way is.
+    pub(crate) fn rope_in_halves(&self) -> Result<bool, ModelError> {
+        Ok(self.metadata().opt_bool(hf::ROPE_IN_HALVES)?.unwrap_or(false))
     }
 
-    /// Whether the file has a head that ranks pairs of texts. (`pooling_type` says so in some files and not in others; the
-    /// tensors do in all.)
-    pub(crate) fn ranks(&self) -> bool {
-        [encoder::HEAD, encoder::HEAD_OUTPUT].iter().any(|name| self.gguf.tensor(name).is_some())
-    }
-
-    /// Which state goes into that head: the first, or the mean of all, which ModernBERT takes where its file says nothing.
-    pub(crate) fn head_pooling(&self) -> Result<PoolKind, ModelError> {
-        let name = "classifier.pooling_type";
-        match self.opt_usize(name)? {
-            None if self.architecture == "modern-bert" => Ok(PoolKind::Mean),
-            None | Some(2) => Ok(PoolKind::First),
-            Some(1) => Ok(PoolKind::Mean),
-            Some(other) => Err(self.bad(name, other, "1 (mean) or 2 (the first)")),
+    /// Which layers see a window alone. The key holds a period (its last layer is global; 0 means none is), or a flag for
+    /// each layer; `default` is the period where there is no key.
+    pub(crate) fn local_layers(&self, n_layers: usize, default: usize) -> Result<Vec<bool>, ModelError> {
+        let name = "attention.sliding_window_pattern";
+        if let Some(Value::Array(array)) = self.metadata().get(&self.key(name)) {
+            let flags: Option<Vec<bool>> = match array.bools() {
+                Some(flags) => Some(flags.collect()),
+                None => array.integers().map(|flags| flags.map(|flag| flag != 0).collect()),
+            };
+            let flags = flags.filter(|flags| flags.len() == n_layers);
+            return flags.ok_or_else(|| {
+                self.bad(name, Value::Array(array), format!("a flag for each of the {n_layers} layers"))
+            });
         }
+        let period = self.opt_usize(name)?.unwrap_or(default);
+        Ok((0..n_layers).map(|layer| period == 0 || layer % period < period - 1).collect())
     }
 
     pub(crate) fn n_embd(&self) -> Result<usize, ModelError> {

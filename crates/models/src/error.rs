@@ -1,5 +1,7 @@
 //! What can keep a model file from becoming a plan.
 
+use std::path::PathBuf;
+
 use whit_base::PlanError;
 use whit_files::FileError;
 
@@ -23,6 +25,26 @@ pub enum ModelError {
         architecture: String,
         /// All that are, comma-separated.
         supported: String,
+    },
+    /// A model folder that cannot be used as it is.
+    #[error("{}: {problem}", path.display())]
+    Folder {
+        /// The folder, or the file in it.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A field of a folder's configuration that makes no sense.
+    #[error("{}: `{field}` is {got}, but must be {expected}; get the model from elsewhere", path.display())]
+    BadSetting {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: String,
+        /// Its value.
+        got: String,
+        /// What would make sense.
+        expected: String,
     },
     /// A feature of a known architecture that is not supported.
     #[error("this {architecture} model uses {feature}, which is not supported")]

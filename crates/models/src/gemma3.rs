@@ -5,11 +5,10 @@
 //! layers. Norm weights in the file already hold the 1 that the reference adds. Left out: the vision tower (a file of its
 //! own). Truth: `transformers`, `models/gemma2` and `models/gemma3`; keys and defaults as the converter of llama.cpp writes them.
 
-use whit_base::{Activation, NormKind, Plan, PlanBuilder, RopeStyle};
-use whit_files::Value;
+use whit_base::{Activation, AttendSpec, CacheLayer, LogitsSpec, Plan, PlanBuilder, RopeStyle};
 
 use crate::ModelError;
-use crate::block::{self, Attending, Block, QkNorm};
+use crate::block::Block;
 use crate::config::Config;
 use crate::rope;
 use crate::tensors::Tensors;
@@ -52,13 +51,13 @@ fn decoder(
     let n_layers = attention.n_kv_heads.len();
     let n_embd = config.n_embd()?;
     let eps = config.rms_eps()?;
-    let norm = NormKind::Rms { eps };
     let scaled_by = if n_layers == generation.layers_of_27b { n_embd / n_heads } else { head_dim };
-    let scale = 1.0 / (scaled_by.max(1) as f32).sqrt();
+    let stated = config.opt_float("attention.scale")?.filter(|&scale| scale != 0.0);
+    let scale = stated.unwrap_or_else(|| 1.0 / (scaled_by.max(1) as f32).sqrt());
     let softcap = config.softcap("attn_logit_softcapping")?;
     let window =
         config.opt_usize("attention.sliding_window")?.or(generation.window).filter(|&window| window > 0);
-    let is_local = local_layers(config, n_layers, generation.pattern)?;
+    let is_local = config.local_layers(n_layers, generation.pattern)?;
 
     let mut plan = PlanBuilder::new();
     let embeddings = tensors.embeddings(&mut plan, n_embd)?;
@@ -76,15 +75,17 @@ fn decoder(
         let rope = if window.is_some() { local_rope } else { global_rope };
 
         let h = block.rms_norm("attn_norm", x, eps)?;
-        let attending = Attending {
-            scale,
-            softcap,
-            window,
-            norm: if generation.local_base.is_some() { QkNorm::Heads(norm) } else { QkNorm::None },
-            rope: Some(rope),
-            ..Attending::new(n_heads, n_kv_heads, head_dim)
-        };
-        let h = block.attend(h, &attending)?;
+        let (mut q, mut k, v) = block.qkv(h, n_heads, n_kv_heads, head_dim)?;
+        if generation.local_base.is_some() {
+            q = block.head_norm("attn_q_norm", q, head_dim, eps)?;
+            k = block.head_norm("attn_k_norm", k, head_dim, eps)?;
+        }
+        let q = block.plan.rope(&block.name("q"), q, rope, head_dim)?;
+        let k = block.plan.rope(&block.name("k"), k, rope, head_dim)?;
+        let cache = block.plan.cache(CacheLayer { n_kv_heads, head_dim, window });
+        let h =
+            block.plan.attend(&block.name("attn"), q, k, v, AttendSpec { cache, n_heads, scale, softcap })?;
+        let h = block.linear("attn_output", h)?;
         let h = block.rms_norm("post_attention_norm", h, eps)?;
         x = block.plan.add(&block.name("attn_residual"), x, h)?;
 
@@ -93,23 +94,11 @@ fn decoder(
         let h = block.rms_norm("post_ffw_norm", h, eps)?;
         x = block.plan.add(&block.name("ffn_residual"), x, h)?;
     }
-    block::logits(config, plan, tensors, x, embeddings, norm, 1.0)
-}
-
-/// Which layers see a window alone. The key holds a period (its last layer is global; 0 means none is), or a flag for
-/// each layer.
-fn local_layers(config: &Config<'_>, n_layers: usize, default: usize) -> Result<Vec<bool>, ModelError> {
-    let name = "attention.sliding_window_pattern";
-    if let Some(Value::Array(array)) = config.metadata().get(&config.key(name)) {
-        let flags: Option<Vec<bool>> = match array.bools() {
-            Some(flags) => Some(flags.collect()),
-            None => array.integers().map(|flags| flags.map(|flag| flag != 0).collect()),
-        };
-        let flags = flags.filter(|flags| flags.len() == n_layers);
-        return flags.ok_or_else(|| {
-            config.bad(name, Value::Array(array), format!("a flag for each of the {n_layers} layers"))
-        });
-    }
-    let period = config.opt_usize(name)?.unwrap_or(default);
-    Ok((0..n_layers).map(|layer| period == 0 || layer % period < period - 1).collect())
+    let x = plan.select("selected", x);
+    let weight = tensors.vector(&mut plan, "output_norm.weight")?;
+    let x = plan.rms_norm("output_norm", x, weight, eps)?;
+    plan.pool(x, config.pooling()?, true);
+    let output = tensors.output(&mut plan, embeddings)?;
+    let softcap = config.softcap("final_logit_softcapping")?;
+    Ok(plan.logits(x, LogitsSpec { softcap, ..LogitsSpec::new(output) })?)
 }

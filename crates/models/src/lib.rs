@@ -3,22 +3,21 @@
 //! A model file describes; it computes nothing and knows no backend. What it emits is the plain single-assignment form
 //! that training walks; [`whit_base::fuse`] makes the inference form of it.
 //!
-//! To add an architecture: write `<family>.rs` with a `build` function, and add a line to the list below.
+//! To add an architecture: write `<family>.rs` with a `build` function, and add a line to the list below; for its folders, a
+//! family in `hf/families`.
 #![forbid(unsafe_code)]
 
-mod bert;
 mod block;
 mod config;
 mod decoder;
-mod encoder;
 mod error;
 mod gemma;
 mod gemma3;
 mod gpt2;
 mod granite;
+pub mod hf;
 mod info;
 mod llama;
-mod modern_bert;
 mod olmo2;
 mod phi2;
 mod phi3;
@@ -29,6 +28,8 @@ mod smollm3;
 mod stablelm;
 mod tensors;
 pub mod vocab;
+
+use std::path::Path;
 
 use whit_base::Plan;
 use whit_files::Gguf;
@@ -78,14 +79,17 @@ architectures! {
     "olmo2" => olmo2::build,
     "stablelm" => stablelm::build,
     "gpt2" => gpt2::build,
-    "bert" => bert::build,
-    "nomic-bert" => bert::build_nomic,
-    "mpnet" => bert::build_mpnet,
-    "modern-bert" => modern_bert::build,
 }
 
-/// Those of them that read a text as a whole and generate none.
-pub const ENCODERS: &[&str] = &["bert", "nomic-bert", "mpnet", "modern-bert"];
+/// Opens a model: a GGUF file (of a split one, any part), or a folder as the Hugging Face Hub keeps models, which is then used
+/// where it lies (see [`hf`]).
+///
+/// # Errors
+/// What cannot be read, and folders that are no model, or one that is not supported.
+pub fn open(path: impl AsRef<Path>) -> Result<Gguf, ModelError> {
+    let path = path.as_ref();
+    if path.is_dir() { hf::open(path) } else { Ok(Gguf::open(path)?) }
+}
 
 /// The facts about the model in `gguf`, without building its plan.
 ///

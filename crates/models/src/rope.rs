@@ -55,6 +55,7 @@ pub(crate) fn from_config(
     }
     let base = f64::from(config.opt_positive("rope.freq_base")?.unwrap_or(10_000.0));
     let scaling = scaling(config, tensors, n_rot)?;
+    let style = if config.rope_in_halves()? { RopeStyle::Halves } else { style };
     Ok(table(base, n_rot, style, &scaling))
 }
 

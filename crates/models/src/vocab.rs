@@ -2,19 +2,22 @@
 //!
 //! Key names are those of the GGUF specification and of llama.cpp's `llama-arch.cpp`. Algorithms live in `whit-text`.
 
-use whit_files::{Array, Gguf, Metadata};
+use whit_files::{Array, Gguf, GgufWriter, Metadata};
 use whit_text::{ChatTemplate, SpecialIds, TextError, TokenKind, Tokenizer, VocabSpec};
 
-use crate::ModelError;
+use crate::{ModelError, hf};
 
 /// Spellings that Phi-3 files keep clear of the rule that special tokens swallow the white space after them.
 const PHI3_KEEPS_SPACE: [&[u8]; 3] = [b"<unk>", b"<s>", b"<|endoftext|>"];
 
-/// Builds the tokenizer that a GGUF carries.
+/// Builds the tokenizer that a GGUF carries; of a model folder, that of its `tokenizer.json`.
 ///
 /// # Errors
 /// Metadata of a wrong type, a missing vocabulary, and whatever [`Tokenizer::new`] refuses.
 pub fn tokenizer(gguf: &Gguf) -> Result<Tokenizer, ModelError> {
+    if gguf.path().is_dir() {
+        return hf::tokenizer(gguf.path());
+    }
     Ok(Tokenizer::new(spec(gguf.metadata())?)?)
 }
 
@@ -77,6 +80,73 @@ pub fn spec(metadata: &Metadata) -> Result<VocabSpec<'_>, ModelError> {
     (spec.strips_left, spec.strips_right) = stripping(metadata, &spec.kinds, tokens)?;
     Ok(spec)
 }
+
+/// Sets the keys from which [`spec`] makes the same vocabulary again. A model with more rows of embeddings than there are
+/// tokens gets unused ones for the rest, as the converters do it.
+pub(crate) fn write(spec: VocabSpec<'_>, n_vocab: usize, out: &mut GgufWriter) {
+    let key = |name: &str| format!("tokenizer.ggml.{name}");
+    out.set(&key("model"), spec.model);
+    if let Some(pre) = spec.pre {
+        out.set(&key("pre"), pre);
+    }
+    let unused = |id: usize| format!("[PAD{id}]").into_bytes();
+    let mut tokens: Vec<Vec<u8>> = spec.tokens.map(<[u8]>::to_vec).collect();
+    let (mut scores, mut kinds) = (spec.scores, spec.kinds);
+    kinds.resize(tokens.len(), TokenKind::Normal as i32);
+    for (id, token) in tokens.iter_mut().enumerate().filter(|(_, token)| token.is_empty()) {
+        *token = unused(id);
+        kinds[id] = TokenKind::Unused as i32;
+    }
+    tokens.extend((tokens.len()..n_vocab).map(unused));
+    kinds.resize(tokens.len(), TokenKind::Unused as i32);
+    if !scores.is_empty() {
+        scores.resize(tokens.len(), UNUSED_SCORE);
+        out.set_numbers(&key("scores"), &scores);
+    }
+    out.set_strings(&key("tokens"), &tokens);
+    out.set_numbers(&key("token_type"), &kinds);
+    let merges: Vec<Vec<u8>> = spec.merges.map(|(left, right)| [left, b" ", right].concat()).collect();
+    if !merges.is_empty() && spec.model != "llama" {
+        out.set_strings(&key("merges"), &merges);
+    }
+    let special = &spec.special;
+    // One more token that ends an answer has a name; others are known by their texts.
+    let eot = special.eot.or(special.end_of_generation.first().copied());
+    for (name, id) in [
+        ("bos", special.bos),
+        ("eos", special.eos),
+        ("eot", eot),
+        ("eom", special.eom),
+        ("unknown", special.unk),
+        // So spelled by all who write it.
+        ("seperator", special.sep),
+        ("padding", special.pad),
+        ("mask", special.mask),
+    ] {
+        if let Some(id) = id {
+            out.set(&key(&format!("{name}_token_id")), id);
+        }
+    }
+    for (name, flag) in [
+        ("add_bos_token", spec.add_bos),
+        ("add_eos_token", spec.add_eos),
+        ("add_sep_token", spec.add_sep),
+        ("add_space_prefix", spec.add_space_prefix),
+        ("remove_extra_whitespaces", spec.remove_extra_whitespaces),
+        ("normalizer.lowercase", spec.lowercase),
+        ("normalizer.strip_accents", spec.strip_accents),
+    ] {
+        if let Some(flag) = flag {
+            out.set(&key(name), flag);
+        }
+    }
+    if let Some(map) = &spec.charsmap {
+        out.set_numbers(&key("precompiled_charsmap"), map);
+    }
+}
+
+/// The score of a token that nothing is ever made of.
+const UNUSED_SCORE: f32 = -10_000.0;
 
 /// Which special tokens swallow white space. GGUF files do not say; the families that need it are known by name.
 fn stripping<'a>(

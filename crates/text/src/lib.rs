@@ -59,7 +59,7 @@ mod work;
 
 pub use chat::{ChatInput, ChatTemplate, Message, Prompt, TemplateLimits, TemplateTokens};
 pub use error::TextError;
-pub use json::TokenizerJson;
+pub use json::{TokenizerJson, chat_template_in};
 pub use rules::Rules;
 pub use spec::{SpecialIds, TokenKind, VocabSpec};
 pub use stream::StreamDecoder;

@@ -1,6 +1,8 @@
 //! What the tests of this crate share: the golden models, and the backends to try them on.
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
+mod folder;
+
 use std::path::PathBuf;
 
 use whit_base::reference::ReferenceBackend;
@@ -39,6 +41,8 @@ pub(crate) const GOLDEN: [&str; 19] = [
 pub(crate) struct Golden {
     pub(crate) name: &'static str,
     pub(crate) path: PathBuf,
+    /// Of one that was written for this test.
+    _folder: Option<tempfile::TempDir>,
     pub(crate) n_vocab: usize,
     /// The longest context that the answer is for.
     ctx: Option<usize>,
@@ -67,6 +71,7 @@ impl Golden {
         Golden {
             name,
             path: folder.join(format!("{name}.gguf")),
+            _folder: None,
             n_vocab: json["n_vocab"].as_u64().unwrap() as usize,
             ctx: json["ctx"].as_u64().map(|n| n as usize),
             prompt,
@@ -78,6 +83,24 @@ impl Golden {
 
     pub(crate) fn all() -> impl Iterator<Item = Golden> {
         GOLDEN.into_iter().map(Golden::load)
+    }
+
+    /// The same model as the folder that `transformers` saved.
+    pub(crate) fn in_folder(self) -> Golden {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join(self.name);
+        folder::write(self.name, self.path.parent().unwrap(), &path);
+        Golden { path, _folder: Some(place), ..self }
+    }
+
+    /// Every model, as a GGUF file and as a folder.
+    pub(crate) fn all_forms() -> impl Iterator<Item = Golden> {
+        Golden::all().chain(Golden::all().map(Golden::in_folder))
+    }
+
+    /// What it is, for messages.
+    pub(crate) fn form(&self) -> String {
+        format!("{} ({})", self.name, if self._folder.is_some() { "folder" } else { "GGUF" })
     }
 
     pub(crate) fn engine(&self, backend: &dyn Backend, options: &EngineOptions) -> Engine {

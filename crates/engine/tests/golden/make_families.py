@@ -4,9 +4,9 @@
 As `make_golden.py`, whose random weights, acceptance of seeds and file formats it shares, but the GGUF file is written by
 the converter itself (`conversion/` of llama.cpp's sources, which the source package of PyPI's `llama-cpp-python` holds),
 from a folder that `transformers` saved: so names, keys and layouts are the field's, not ours. Only the vocabulary is the
-stub of `make_golden.py`. The folder is kept too, in `hf/<model>/`: what a user would have downloaded.
+stub of `make_golden.py`. Of the folder, which is what a user would have downloaded, a description is kept (`hf_folder.py`).
 
-    python3 -m venv v && v/bin/pip install torch transformers gguf numpy sentencepiece
+    python3 -m venv v && v/bin/pip install torch transformers gguf numpy safetensors sentencepiece
     v/bin/python make_families.py --llama-cpp PATH [--only NAME,..] [--check]
 """
 
@@ -14,7 +14,6 @@ import argparse
 import json
 import logging
 import pathlib
-import shutil
 import sys
 import tempfile
 
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 import transformers
 
+import hf_folder
 import make_golden as base
 from make_golden import HERE, N_VOCAB, SMALL, no, rope
 
@@ -164,15 +164,8 @@ def put(model, weights):
     return model
 
 
-def use_sources(llama_cpp):
-    """The converter wants the gguf package of its own sources, not the published one."""
-    for module in [module for module in sys.modules if module.split(".")[0] == "gguf"]:
-        del sys.modules[module]
-    sys.path[:0] = [llama_cpp, str(pathlib.Path(llama_cpp) / "gguf-py")]
-
-
-def convert(folder, path, name, keys, extra=None):
-    """The converter's own class for the model in `folder`, with the stub vocabulary, and tensors that it leaves out."""
+def convert(folder, path, name, keys):
+    """The converter's own class for the model in `folder`, with the stub vocabulary."""
     from conversion.base import ModelBase, gguf
     config = json.loads((folder / "config.json").read_text())
     import conversion
@@ -193,16 +186,7 @@ def convert(folder, path, name, keys, extra=None):
         for key, value in keys.items():
             self.gguf_writer.add_uint32(key, value)
 
-    def generate_extra_tensors(self):
-        yield from model_class.generate_extra_tensors(self)
-        yield from (extra or {}).items()
-
-    def map_tensor_name(self, name, *more, **named):
-        return name if name in (extra or {}) else model_class.map_tensor_name(self, name, *more, **named)
-
-    own = {"set_vocab": set_vocab, "model_arch": model_class.model_arch, "generate_extra_tensors": generate_extra_tensors,
-           "map_tensor_name": map_tensor_name}
-    stub = type("Stub", (model_class,), own)
+    stub = type("Stub", (model_class,), {"set_vocab": set_vocab, "model_arch": model_class.model_arch})
     with torch.inference_mode():
         converter = stub(folder, gguf.LlamaFileType.ALL_F32, path, model_name=name, eager=True)
         converter.write()
@@ -219,12 +203,11 @@ def make(folder, only):
         spec["classes"] = (getattr(transformers, f"{family}Config"), model_class)
         config, weights, logits, states, answer = base.find(name, spec)
         model = put(base.reference(spec), weights)
-        saved = folder / "hf" / name
-        shutil.rmtree(saved, ignore_errors=True)
-        model.save_pretrained(saved)
-        for extra in saved.glob("generation_config.json"):
-            extra.unlink()
-        convert(saved, folder / f"{name}.gguf", name, spec.get("keys", {}))
+        with tempfile.TemporaryDirectory() as saved:
+            saved = pathlib.Path(saved) / name
+            model.save_pretrained(saved)
+            convert(saved, folder / f"{name}.gguf", name, spec.get("keys", {}))
+            hf_folder.write(saved, folder / f"{name}.gguf", folder / f"{name}.hf.json")
         logits.astype("<f4").tofile(folder / f"{name}.logits.bin")
         states.astype("<f4").tofile(folder / f"{name}.states.bin")
         base.dump(folder / f"{name}.json", {
@@ -241,7 +224,8 @@ def check(only):
         make(other, only)
         for path in sorted(other.glob("*.gguf")):
             name = path.stem
-            assert path.read_bytes() == (HERE / path.name).read_bytes(), f"{path.name} differs"
+            for file in (path, other / f"{name}.hf.json"):
+                assert file.read_bytes() == (HERE / file.name).read_bytes(), f"{file.name} differs"
             for what in ("logits", "states"):
                 new, old = (np.fromfile(f / f"{name}.{what}.bin", "<f4") for f in (other, HERE))
                 assert np.abs(new - old).max() < 1e-4, f"{name}: {what} differ"
@@ -254,7 +238,10 @@ if __name__ == "__main__":
     parser.add_argument("--only", help="names, by commas")
     parser.add_argument("--check", action="store_true", help="compare with the files that stand here; write nothing")
     arguments = parser.parse_args()
-    use_sources(arguments.llama_cpp)
+    # The converter wants the gguf package of its own sources, not the published one.
+    for module in [module for module in sys.modules if module.split(".")[0] == "gguf"]:
+        del sys.modules[module]
+    sys.path[:0] = [arguments.llama_cpp, str(pathlib.Path(arguments.llama_cpp) / "gguf-py")]
     torch.set_num_threads(1)
     chosen = arguments.only.split(",") if arguments.only else None
     check(chosen) if arguments.check else make(HERE, chosen)

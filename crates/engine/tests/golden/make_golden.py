@@ -10,7 +10,7 @@ Left out on purpose: tokenizing (the vocabulary is a stub that loaders accept; p
 lengths are multiples of 32, except in `qwen2-gqa7`, so a test may quantize these files itself), and gemma3's 27B rule
 for the attention scale (it depends on the layer count being 62; here the scale is head_dim^-0.5).
 
-    python3 -m venv v && v/bin/pip install torch transformers gguf numpy
+    python3 -m venv v && v/bin/pip install torch transformers gguf numpy safetensors
     v/bin/python make_golden.py            # write the files beside this script
     v/bin/python make_golden.py --check    # make them anew elsewhere and compare with those that stand here
 
@@ -28,6 +28,7 @@ import gguf
 import numpy as np
 import torch
 import transformers
+import hf_folder
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -358,12 +359,15 @@ def make(folder):
     for name, spec in MODELS.items():
         config, weights, logits, states, answer = find(name, spec)
         write_gguf(folder / f"{name}.gguf", name, spec, config, weights)
+        with tempfile.TemporaryDirectory() as saved:
+            put(reference(spec), weights).save_pretrained(saved)
+            hf_folder.write(pathlib.Path(saved), folder / f"{name}.gguf", folder / f"{name}.hf.json")
         logits.astype("<f4").tofile(folder / f"{name}.logits.bin")
         states.astype("<f4").tofile(folder / f"{name}.states.bin")
         dump(folder / f"{name}.json", {
             "model": f"{name}.gguf", "n_vocab": N_VOCAB, "logits": f"{name}.logits.bin", "logits_shape": list(logits.shape),
             **answer, "made_with": {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0]}})
-        size = sum((folder / f"{name}{end}").stat().st_size for end in (".gguf", ".logits.bin", ".states.bin", ".json"))
+        size = sum((folder / f"{name}{end}").stat().st_size for end in (".gguf", ".hf.json", ".logits.bin", ".states.bin", ".json"))
         print(f"{name}: seed {answer['seed']}, margin {answer['min_margin']}, weakest effect "
               f"{min(answer['effects'].values())}, |logit| max {np.abs(logits).max():.2f}, "
               f"{len(set(answer['greedy']))} distinct, {size} bytes")
@@ -375,7 +379,8 @@ def check():
         other = pathlib.Path(other)
         make(other)
         for name in MODELS:
-            assert (other / f"{name}.gguf").read_bytes() == (HERE / f"{name}.gguf").read_bytes(), f"{name}.gguf differs"
+            for file in (f"{name}.gguf", f"{name}.hf.json"):
+                assert (other / file).read_bytes() == (HERE / file).read_bytes(), f"{file} differs"
             for what in ("logits", "states"):
                 new, old = (np.fromfile(f / f"{name}.{what}.bin", "<f4") for f in (other, HERE))
                 assert np.abs(new - old).max() < 1e-4, f"{name}: {what} differ"

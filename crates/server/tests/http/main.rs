@@ -5,7 +5,6 @@
 mod client;
 mod conversations;
 mod embed;
-mod encoders;
 mod faults;
 mod guards;
 mod infill;

@@ -11,10 +11,11 @@ mod client;
 mod completions;
 mod files;
 mod responses;
-mod thinking;
+
+use std::path::Path;
 
 use serde_json::Value;
-use whit_files::{Gguf, GgufWriter};
+use whit_files::Gguf;
 
 use crate::client::{Answer, Tested, golden, rewrite};
 
@@ -28,12 +29,12 @@ const TEMPLATE: &str = "{# <tool_call> #}{% for m in messages %}{{ m.role }}: {{
 fn start() -> (Tested, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("json.gguf");
-    rewrite("llama-gqa-llama3", &path, |writer| with_braces(writer, TEMPLATE));
+    braces(&path);
     (Tested::with(|config| config.files.push(("json".to_owned(), path.clone()))), folder)
 }
 
-/// Gives the golden model `{}[]<>` where the stub vocabulary has `#@&=*+`, and a template.
-fn with_braces(writer: &mut GgufWriter, template: &str) {
+/// The golden model with `{}[]<>` where the stub vocabulary has `#@&=*+`.
+fn braces(path: &Path) {
     let gguf = Gguf::open(golden("llama-gqa-llama3.gguf")).unwrap();
     let tokens: Vec<Vec<u8>> = gguf
         .metadata()
@@ -49,8 +50,10 @@ fn with_braces(writer: &mut GgufWriter, template: &str) {
             other => other.to_vec(),
         })
         .collect();
-    writer.set_strings("tokenizer.ggml.tokens", &tokens);
-    writer.set("tokenizer.chat_template", template);
+    rewrite("llama-gqa-llama3", path, |writer| {
+        writer.set_strings("tokenizer.ggml.tokens", &tokens);
+        writer.set("tokenizer.chat_template", TEMPLATE);
+    });
 }
 
 /// The events of a stream: name and data. The end of OpenAI's streams is `[DONE]`, given as a string.

@@ -53,6 +53,15 @@ impl Config {
     }
 }
 
+/// The chat template in a `tokenizer_config.json`, or in a `chat_template.json`, which has no more than that; of several with
+/// names the one called `default`.
+///
+/// # Errors
+/// What is not valid JSON.
+pub fn chat_template_in(json: &[u8]) -> Result<Option<String>, TextError> {
+    Ok(Config::read(json)?.chat_template().map(str::to_owned))
+}
+
 /// A token given as a string, or as an object that describes it.
 fn spelled(token: &Value) -> Option<&str> {
     token.as_str().or_else(|| token.get("content").and_then(Value::as_str))

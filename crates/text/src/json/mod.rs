@@ -12,6 +12,8 @@ mod parts;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+pub use config::chat_template_in;
+
 use config::Config;
 use file::{File, Merges, Words};
 use names::Names;

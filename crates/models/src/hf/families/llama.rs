@@ -1,0 +1,77 @@
+//! Llama and its next of kin: Mistral, Ministral, SmolLM3, Granite. Their architectures rotate pairs.
+
+use super::{Family, Keys, RMS, SILU, SIZES, field, nothing_more, rope, windows};
+use crate::ModelError;
+use crate::hf::field::Field;
+use crate::hf::names::{ATTENTION, ENDS, GATED, NORMS_BEFORE, Name};
+use crate::hf::settings::Settings;
+
+const NAMES: &[&[Name]] = &[ENDS, ATTENTION, GATED, NORMS_BEFORE];
+
+pub(super) const LLAMA: Family = Family {
+    model_types: &["llama"],
+    architecture: "llama",
+    fields: &[SIZES, RMS],
+    head_dim: None,
+    rope: Some(rope::PLAIN),
+    activation: SILU,
+    more: nothing_more,
+    tied: false,
+    names: NAMES,
+    in_pairs: true,
+    norms_from_one: false,
+};
+
+pub(super) const MISTRAL: Family = Family {
+    model_types: &["mistral"],
+    fields: &[MISTRAL_SIZES, RMS],
+    more: |settings, keys| windows(settings, keys, None, &|_| true, &|_| true),
+    ..LLAMA
+};
+
+pub(super) const MINISTRAL: Family = Family { model_types: &["ministral"], ..MISTRAL };
+
+const MISTRAL_SIZES: &[Field] = &[
+    field::count("max_position_embeddings", "context_length"),
+    field::count("hidden_size", "embedding_length"),
+    field::count("num_hidden_layers", "block_count"),
+    field::count("intermediate_size", "feed_forward_length"),
+    field::count("num_attention_heads", "attention.head_count"),
+    field::count("num_key_value_heads", "attention.head_count_kv").or_count(8),
+];
+
+pub(super) const SMOLLM3: Family = Family {
+    model_types: &["smollm3"],
+    architecture: "smollm3",
+    rope: Some(rope::RopeDefaults { base: 2_000_000.0, ..rope::PLAIN }),
+    more: smollm3,
+    tied: true,
+    ..LLAMA
+};
+
+/// Every fourth layer does not rotate; no key says so.
+fn smollm3(settings: &Settings, _: &mut Keys<'_>) -> Result<(), ModelError> {
+    let usual = |layer: usize| if (layer + 1).is_multiple_of(4) { 0.0 } else { 1.0 };
+    let is_usual = match settings.opt_numbers("no_rope_layers")? {
+        Some(layers) => layers.iter().enumerate().all(|(layer, rotates)| *rotates == usual(layer)),
+        None => settings.opt_count("no_rope_layer_interval")?.is_none_or(|interval| interval == 4),
+    };
+    if !is_usual {
+        return Err(settings.unsupported("rotation in other layers than all but each fourth"));
+    }
+    let windowed = settings.opt_texts("layer_types")?.unwrap_or_default().contains(&"sliding_attention");
+    if windowed || settings.opt_bool("use_sliding_window")? == Some(true) {
+        return Err(settings.unsupported("sliding-window layers"));
+    }
+    Ok(())
+}
+
+pub(super) const GRANITE: Family =
+    Family { model_types: &["granite"], architecture: "granite", fields: &[SIZES, RMS, FACTORS], ..LLAMA };
+
+const FACTORS: &[Field] = &[
+    field::number("attention_multiplier", "attention.scale").or_number(1.0),
+    field::number("embedding_multiplier", "embedding_scale").or_number(1.0),
+    field::number("residual_multiplier", "residual_scale").or_number(1.0),
+    field::number("logits_scaling", "logit_scale").or_number(1.0),
+];

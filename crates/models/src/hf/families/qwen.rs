@@ -1,0 +1,27 @@
+//! Qwen2, Qwen2.5 and Qwen3, dense.
+
+use super::llama::LLAMA;
+use super::{Family, Keys, nothing_more, windows};
+use crate::ModelError;
+use crate::hf::names::{ATTENTION, ENDS, GATED, NORMS_BEFORE, QK_NORMS};
+use crate::hf::settings::Settings;
+
+pub(super) const QWEN2: Family =
+    Family { model_types: &["qwen2"], architecture: "qwen2", more: qwen, in_pairs: false, ..LLAMA };
+
+pub(super) const QWEN3: Family = Family {
+    model_types: &["qwen3"],
+    architecture: "qwen3",
+    head_dim: Some(128),
+    names: &[ENDS, ATTENTION, GATED, NORMS_BEFORE, QK_NORMS],
+    ..QWEN2
+};
+
+/// The window is only used where a flag says so, and there from some layer on.
+fn qwen(settings: &Settings, keys: &mut Keys<'_>) -> Result<(), ModelError> {
+    if settings.opt_bool("use_sliding_window")? != Some(true) {
+        return nothing_more(settings, keys);
+    }
+    let first = settings.opt_count("max_window_layers")?.unwrap_or(28) as usize;
+    windows(settings, keys, Some(4096), &|layer| layer >= first, &|_| true)
+}

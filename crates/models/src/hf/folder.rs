@@ -1,0 +1,181 @@
+//! What is in a model folder, and its translation by the family that it belongs to.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use whit_files::{FileError, GgufWriter, SafeTensors};
+
+use super::families::{self, Family};
+use super::names::{Place, Role, place};
+use super::settings::Settings;
+use super::tensor::{Change, HfTensor};
+use super::{Translation, card};
+use crate::ModelError;
+
+/// The longest configuration that is read.
+const MAX_CONFIG: u64 = 16 << 20;
+/// The longest file of a tokenizer that is read; the largest in use have some tens of megabytes.
+pub(super) const MAX_TEXT: u64 = 256 << 20;
+
+/// An open model folder.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    settings: Settings,
+    family: &'static Family,
+    weights: SafeTensors,
+}
+
+impl Folder {
+    /// Opens the folder at `path`: its `config.json` and its weights.
+    ///
+    /// # Errors
+    /// A folder without these, a family that is not known, a quantized model.
+    pub fn open(path: &Path) -> Result<Folder, ModelError> {
+        let config = path.join("config.json");
+        if !config.is_file() {
+            // What it has instead is said by who looks for weights.
+            let weights = SafeTensors::open_folder(path)?;
+            let problem = format!(
+                "it holds weights ({} tensors), but no `config.json` that says what they are; download the whole folder",
+                weights.tensors().len()
+            );
+            return Err(ModelError::Folder { path: path.to_owned(), problem });
+        }
+        let settings = settings(&config)?;
+        if let Some(quantization) = settings.object("quantization_config")? {
+            let method = quantization.opt_str("quant_method")?.unwrap_or("an unknown method");
+            let problem = format!(
+                "it is quantized by `{method}`, which is not read; get the model in BF16, F16 or F32, or as GGUF"
+            );
+            return Err(ModelError::Folder { path: path.to_owned(), problem });
+        }
+        let family = families::find(&settings)?;
+        let weights = SafeTensors::open_folder(path)?;
+        Ok(Folder { path: path.to_owned(), settings, family, weights })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its weights.
+    pub fn weights(&self) -> &SafeTensors {
+        &self.weights
+    }
+
+    /// Puts it into GGUF's terms.
+    ///
+    /// # Errors
+    /// Settings that make no sense or need what is not supported, tensors that have no place, or are stored in a type that
+    /// cannot be computed with.
+    pub fn translate(&self) -> Result<Translation, ModelError> {
+        let Family { architecture, .. } = *self.family;
+        let mut metadata = GgufWriter::new();
+        metadata.set("general.architecture", architecture);
+        metadata.set("general.type", "model");
+        card::describe(&self.path, &self.settings, &mut metadata)?;
+        let made = self.family.translate(&self.settings, &mut metadata)?;
+        metadata.set("general.quantization_version", 2u32);
+
+        let mut tensors: Vec<HfTensor> =
+            made.iter().map(|table| HfTensor::of_values(table.name, &table.values)).collect();
+        self.place_weights(&mut tensors)?;
+        Ok(Translation { metadata, tensors, in_pairs: self.family.in_pairs })
+    }
+
+    fn place_weights(&self, tensors: &mut Vec<HfTensor>) -> Result<(), ModelError> {
+        let family = self.family;
+        let is_tied = match self.settings.opt_bool("tie_word_embeddings")? {
+            Some(tied) => tied,
+            None => family.tied,
+        };
+        let heads = |role| family.n_heads(&self.settings, role);
+        let (mut unknown, mut has_output) = (Vec::new(), false);
+        for tensor in self.weights.tensors() {
+            let (name, gguf) = match place(family.names, &tensor.name) {
+                Place::Nowhere => continue,
+                Place::Here { name, gguf } => (name, gguf),
+                Place::Unknown => {
+                    unknown.push(&tensor.name);
+                    continue;
+                }
+            };
+            if gguf == "output.weight" {
+                // Some folders hold tied weights twice.
+                if is_tied {
+                    continue;
+                }
+                has_output = true;
+            }
+            let dtype = tensor.dtype().ok_or_else(|| ModelError::Folder {
+                path: self.path.clone(),
+                problem: format!(
+                    "tensor `{}` is stored as {}, which cannot be run; get the model in BF16, F16 or F32, or as GGUF",
+                    tensor.name, tensor.kind
+                ),
+            })?;
+            let change = match name.role {
+                Role::Norm if family.norms_from_one && gguf.ends_with(".weight") => Change::AddOne,
+                Role::Queries | Role::Keys if family.in_pairs => {
+                    let n_heads = heads(name.role)? as usize;
+                    let n_rows = tensor.shape.first().copied().unwrap_or(0);
+                    if n_heads == 0 || !n_rows.is_multiple_of(2 * n_heads) {
+                        let problem = format!(
+                            "tensor `{}` has {n_rows} rows, but `config.json` says {n_heads} heads of an even width; \
+                             download the model again",
+                            tensor.name
+                        );
+                        return Err(ModelError::Folder { path: self.path.clone(), problem });
+                    }
+                    Change::Pair { n_heads }
+                }
+                Role::Transposed if tensor.shape.len() == 2 => Change::Transpose,
+                _ => Change::None,
+            };
+            tensors.push(HfTensor::new(gguf, &tensor.shape, dtype, tensor.data.clone(), change));
+        }
+        if let Some(first) = unknown.first() {
+            return Err(ModelError::UnusedTensors { n: unknown.len(), first: first.to_string() });
+        }
+        if !has_output && self.settings.opt_bool("tie_word_embeddings")? == Some(false) {
+            let (tensor, architecture) = ("lm_head.weight".to_owned(), family.architecture.to_owned());
+            return Err(ModelError::MissingTensor { tensor, architecture });
+        }
+        Ok(())
+    }
+}
+
+/// The settings in a JSON file. Of a model of more than text, those of the part for text.
+fn settings(path: &Path) -> Result<Settings, ModelError> {
+    let outer = Settings::new(path, object(path)?);
+    match outer.object("text_config")? {
+        Some(text) => Ok(outer.with(text)),
+        None => Ok(outer),
+    }
+}
+
+/// The object in a JSON file of bounded length.
+pub(super) fn object(path: &Path) -> Result<Map<String, Value>, ModelError> {
+    let fail = |problem: String| ModelError::Folder { path: path.to_owned(), problem };
+    let text = bounded(path, MAX_CONFIG)?;
+    match serde_json::from_slice(&text) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err(fail("it is no JSON object; download it again".to_owned())),
+        Err(error) => Err(fail(format!("it is no JSON ({error}); download it again"))),
+    }
+}
+
+/// A file of at most `most` bytes.
+pub(super) fn bounded(path: &Path, most: u64) -> Result<Vec<u8>, ModelError> {
+    let io = |source| ModelError::File(FileError::io(path, "read", source));
+    let length = fs::metadata(path).map_err(io)?.len();
+    if length > most {
+        let problem =
+            format!("it has {length} bytes, more than the {most} that it may have; download it again");
+        return Err(ModelError::Folder { path: path.to_owned(), problem });
+    }
+    fs::read(path).map_err(io)
+}

@@ -1,0 +1,174 @@
+//! Names of tensors: what `transformers` calls a module, what GGUF calls it, and what it needs on the way.
+
+/// A module under its two names, with `{}` for the number of its layer. Its tensors are `<module>.weight` and `.bias`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Name {
+    /// Without what stands before all names of a model, such as `model.`.
+    pub(super) module: &'static str,
+    pub(super) gguf: &'static str,
+    pub(super) role: Role,
+}
+
+/// What is to be known of a module's weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Plain,
+    /// Rows belong to rotated heads, as many as there are queries.
+    Queries,
+    /// The same, as many as there are keys.
+    Keys,
+    /// In some families told as its distance from 1.
+    Norm,
+    /// `(n_in, n_out)` rather than `(n_out, n_in)`.
+    Transposed,
+}
+
+pub(super) const fn name(module: &'static str, gguf: &'static str) -> Name {
+    Name { module, gguf, role: Role::Plain }
+}
+
+pub(super) const fn norm(module: &'static str, gguf: &'static str) -> Name {
+    Name { module, gguf, role: Role::Norm }
+}
+
+pub(super) const fn transposed(module: &'static str, gguf: &'static str) -> Name {
+    Name { module, gguf, role: Role::Transposed }
+}
+
+/// Embeddings, the last norm and the projection onto the vocabulary, as most families have them.
+pub(super) const ENDS: &[Name] =
+    &[name("embed_tokens", "token_embd"), norm("norm", "output_norm"), name("lm_head", "output")];
+
+/// Attention with four projections.
+pub(super) const ATTENTION: &[Name] = &[
+    Name { module: "layers.{}.self_attn.q_proj", gguf: "blk.{}.attn_q", role: Role::Queries },
+    Name { module: "layers.{}.self_attn.k_proj", gguf: "blk.{}.attn_k", role: Role::Keys },
+    name("layers.{}.self_attn.v_proj", "blk.{}.attn_v"),
+    name("layers.{}.self_attn.o_proj", "blk.{}.attn_output"),
+];
+
+/// Norms over q and k.
+pub(super) const QK_NORMS: &[Name] = &[
+    norm("layers.{}.self_attn.q_norm", "blk.{}.attn_q_norm"),
+    norm("layers.{}.self_attn.k_norm", "blk.{}.attn_k_norm"),
+];
+
+/// A gated feed-forward part.
+pub(super) const GATED: &[Name] = &[
+    name("layers.{}.mlp.gate_proj", "blk.{}.ffn_gate"),
+    name("layers.{}.mlp.up_proj", "blk.{}.ffn_up"),
+    name("layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
+];
+
+/// A norm before each half of a block.
+pub(super) const NORMS_BEFORE: &[Name] = &[
+    norm("layers.{}.input_layernorm", "blk.{}.attn_norm"),
+    norm("layers.{}.post_attention_layernorm", "blk.{}.ffn_norm"),
+];
+
+/// A norm behind each half of a block.
+pub(super) const NORMS_BEHIND: &[Name] = &[
+    norm("layers.{}.post_attention_layernorm", "blk.{}.post_attention_norm"),
+    norm("layers.{}.post_feedforward_layernorm", "blk.{}.post_ffw_norm"),
+];
+
+/// What may stand before every name of a model.
+const PREFIXES: [&str; 5] =
+    ["model.language_model.", "language_model.model.", "language_model.", "model.", "transformer."];
+
+/// Tensors that hold nothing learned.
+const MADE: [&str; 4] = [".rotary_emb.inv_freq", ".masked_bias", ".attn.bias", ".embeddings.position_ids"];
+
+/// Parts of models of more than text.
+const NOT_TEXT: [&str; 6] = [
+    "vision_tower.",
+    "vision_model.",
+    "visual.",
+    "multi_modal_projector.",
+    "model.vision_tower.",
+    "model.multi_modal_projector.",
+];
+
+/// What a tensor's name comes to.
+pub(super) enum Place<'a> {
+    /// Nothing that is needed.
+    Nowhere,
+    /// A module's `weight` or `bias`.
+    Here {
+        name: &'a Name,
+        gguf: String,
+    },
+    Unknown,
+}
+
+/// Finds a tensor's place in the tables.
+pub(super) fn place<'a>(tables: &[&'a [Name]], tensor: &str) -> Place<'a> {
+    if MADE.iter().any(|ending| tensor.ends_with(ending))
+        || NOT_TEXT.iter().any(|part| tensor.starts_with(part))
+    {
+        return Place::Nowhere;
+    }
+    let short = PREFIXES.iter().find_map(|prefix| tensor.strip_prefix(prefix)).unwrap_or(tensor);
+    let Some((module, what)) = short.rsplit_once('.') else { return Place::Unknown };
+    if !matches!(what, "weight" | "bias") {
+        return Place::Unknown;
+    }
+    let (pattern, layer) = pattern(module);
+    let found = tables.iter().flat_map(|table| table.iter()).find(|name| name.module == pattern);
+    match found {
+        Some(name) => Place::Here { name, gguf: format!("{}.{what}", name.gguf.replacen("{}", layer, 1)) },
+        None => Place::Unknown,
+    }
+}
+
+/// A module with `{}` in place of the first number in it, and that number.
+fn pattern(module: &str) -> (String, &str) {
+    let mut layer = "";
+    let parts: Vec<&str> = module
+        .split('.')
+        .map(|part| {
+            let is_number = part.len() <= 6 && !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+            if layer.is_empty() && is_number {
+                layer = part;
+                "{}"
+            } else {
+                part
+            }
+        })
+        .collect();
+    (parts.join("."), layer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_find_their_place() {
+        let tables = [ENDS, ATTENTION, NORMS_BEFORE];
+        for (tensor, expected) in [
+            ("model.embed_tokens.weight", "token_embd.weight"),
+            ("embed_tokens.weight", "token_embd.weight"),
+            ("lm_head.weight", "output.weight"),
+            ("language_model.lm_head.weight", "output.weight"),
+            ("model.layers.0.self_attn.q_proj.weight", "blk.0.attn_q.weight"),
+            ("layers.11.self_attn.k_proj.bias", "blk.11.attn_k.bias"),
+            ("language_model.model.layers.3.input_layernorm.weight", "blk.3.attn_norm.weight"),
+            ("model.language_model.norm.weight", "output_norm.weight"),
+            ("model.layers.0.self_attn.rotary_emb.inv_freq", "nowhere"),
+            ("vision_tower.encoder.layers.0.self_attn.q_proj.weight", "nowhere"),
+            ("model.layers.0.self_attn.q_proj.weight_scale", "unknown"),
+            ("model.layers.0.mlp.up_proj.weight", "unknown"),
+            ("model.layers.x.self_attn.q_proj.weight", "unknown"),
+            ("weight", "unknown"),
+            ("", "unknown"),
+        ] {
+            let got = match place(&tables, tensor) {
+                Place::Nowhere => "nowhere".to_owned(),
+                Place::Here { gguf, .. } => gguf,
+                Place::Unknown => "unknown".to_owned(),
+            };
+            assert_eq!(got, expected, "{tensor}");
+        }
+    }
+}

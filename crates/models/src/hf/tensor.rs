@@ -1,0 +1,224 @@
+//! A tensor of a folder on its way into GGUF's layout: where its bytes are, and what is to be done to them.
+
+use std::io::{self, Write};
+
+use whit_base::quant::{decode_row, encode_row};
+use whit_base::{Bytes, DType};
+
+/// Rows that are turned at a time.
+const TILE: usize = 64;
+
+/// A tensor under its GGUF name, and its values as the folder has them.
+#[derive(Clone, Debug)]
+pub struct HfTensor {
+    name: String,
+    /// Outermost dimension first, as GGUF shall have it.
+    shape: Vec<usize>,
+    dtype: DType,
+    data: Bytes,
+    change: Change,
+}
+
+/// What is to be done to the values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    None,
+    /// The file has the distance from 1.
+    AddOne,
+    /// The file has `(n_in, n_out)`.
+    Transpose,
+    /// Rows of each of so many heads, from halves that are rotated with each other to pairs. Not where the folder is used
+    /// in place; there the rotation is told instead.
+    Pair {
+        n_heads: usize,
+    },
+}
+
+impl HfTensor {
+    /// `shape` is the file's, and `data` has just these values.
+    pub(super) fn new(name: String, shape: &[usize], dtype: DType, data: Bytes, change: Change) -> HfTensor {
+        let mut shape = shape.to_vec();
+        if change == Change::Transpose {
+            shape.reverse();
+        }
+        HfTensor { name, shape, dtype, data, change }
+    }
+
+    /// A tensor of these values.
+    pub(super) fn of_values(name: &str, values: &[f32]) -> HfTensor {
+        let data = Bytes::from_vec(values.iter().flat_map(|value| value.to_le_bytes()).collect());
+        HfTensor::new(name.to_owned(), &[values.len()], DType::F32, data, Change::None)
+    }
+
+    /// Its name in GGUF.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its dimensions in GGUF, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// How the folder stores its values.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Rows and columns; a vector whose parts are moved counts as rows of one value.
+    fn rows_and_columns(&self) -> (usize, usize) {
+        match (self.shape.as_slice(), self.change) {
+            ([n], Change::Pair { .. }) => (*n, 1),
+            (shape, _) => match shape.split_last() {
+                Some((&n_cols, outer)) => (outer.iter().product(), n_cols),
+                None => (1, 1),
+            },
+        }
+    }
+
+    /// Bytes that [`in_place`](Self::in_place) makes.
+    pub(super) fn bytes_in_memory(&self) -> u64 {
+        match self.change {
+            _ if self.shape.len() <= 1 => 4 * self.shape.iter().product::<usize>() as u64,
+            Change::Transpose | Change::AddOne => self.data.len() as u64,
+            Change::None | Change::Pair { .. } => 0,
+        }
+    }
+
+    /// Format and bytes for use where the folder lies: the file's own, but for vectors, which become f32, and for what
+    /// stands the other way around.
+    pub(super) fn in_place(&self) -> (DType, Bytes) {
+        let is_vector = self.shape.len() <= 1;
+        let change = if matches!(self.change, Change::Pair { .. }) { Change::None } else { self.change };
+        if change == Change::None && (!is_vector || self.dtype == DType::F32) {
+            return (self.dtype, self.data.clone());
+        }
+        let dtype = if is_vector { DType::F32 } else { self.dtype };
+        let mut made = Vec::with_capacity(usize::try_from(self.bytes_in_memory()).unwrap_or(0));
+        let tensor = HfTensor { change, ..self.clone() };
+        // Writing to memory does not fail.
+        let _ = tensor.write(dtype, &mut made);
+        (dtype, Bytes::from_vec(made))
+    }
+
+    /// Writes the values as GGUF has them, in this format, row by row.
+    ///
+    /// # Errors
+    /// What `out` has to say.
+    ///
+    /// # Panics
+    /// If rows are no whole number of the format's blocks.
+    pub fn write(&self, dtype: DType, out: &mut dyn Write) -> io::Result<()> {
+        let (_, n_cols) = self.rows_and_columns();
+        let mut values = vec![0.0; n_cols];
+        let mut row = vec![0; dtype.row_bytes(n_cols).unwrap_or(0)];
+        self.for_each_row(&mut |bytes| {
+            if dtype == self.dtype && self.change != Change::AddOne {
+                return out.write_all(bytes);
+            }
+            decode_row(self.dtype, bytes, &mut values);
+            if self.change == Change::AddOne {
+                values.iter_mut().for_each(|value| *value += 1.0);
+            }
+            encode_row(dtype, &values, None, &mut row);
+            out.write_all(&row)
+        })
+    }
+
+    /// The rows in GGUF's order, as the file stores values.
+    fn for_each_row(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let (n_rows, n_cols) = self.rows_and_columns();
+        let value_bytes = self.dtype.block_bytes();
+        let row_bytes = n_cols * value_bytes;
+        if row_bytes == 0 {
+            return Ok(());
+        }
+        match self.change {
+            Change::None | Change::AddOne => self.data.chunks_exact(row_bytes).try_for_each(take),
+            Change::Pair { n_heads } => {
+                let head = (n_rows / n_heads.max(1)).max(1);
+                (0..n_rows).try_for_each(|row| {
+                    let (start, at) = (row - row % head, row % head);
+                    let from = (start + at % 2 * (head / 2) + at / 2) * row_bytes;
+                    take(self.data.get(from..from + row_bytes).unwrap_or_default())
+                })
+            }
+            Change::Transpose => {
+                let mut tile = vec![0; TILE * row_bytes];
+                for first in (0..n_rows).step_by(TILE) {
+                    let n = TILE.min(n_rows - first);
+                    for (column, line) in self.data.chunks_exact(n_rows * value_bytes).enumerate() {
+                        let part =
+                            line.get(first * value_bytes..(first + n) * value_bytes).unwrap_or_default();
+                        for (row, value) in part.chunks_exact(value_bytes).enumerate() {
+                            let at = row * row_bytes + column * value_bytes;
+                            tile[at..at + value_bytes].copy_from_slice(value);
+                        }
+                    }
+                    tile.chunks_exact(row_bytes).take(n).try_for_each(&mut *take)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The format that most values of matrices are stored in.
+pub(super) fn most_common(tensors: &[HfTensor]) -> DType {
+    let count = |dtype: DType| -> usize {
+        let matrices = tensors.iter().filter(|tensor| tensor.dtype == dtype && tensor.shape.len() > 1);
+        matrices.map(|tensor| tensor.data.len()).sum()
+    };
+    [DType::BF16, DType::F16, DType::F32].into_iter().max_by_key(|&dtype| count(dtype)).unwrap_or(DType::F32)
+}
+
+/// The number of llama.cpp's `llama_ftype` for a file of this format.
+pub fn file_type(dtype: DType) -> u32 {
+    match dtype {
+        DType::F16 => 1,
+        DType::Q8_0 => 7,
+        DType::BF16 => 32,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn floats(values: &[f32]) -> Bytes {
+        Bytes::from_vec(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+
+    fn written(shape: &[usize], values: &[f32], change: Change) -> (Vec<usize>, Vec<f32>) {
+        let tensor = HfTensor::new("t".to_owned(), shape, DType::F32, floats(values), change);
+        let mut out = Vec::new();
+        tensor.write(DType::F32, &mut out).expect("memory");
+        (tensor.shape, out.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    }
+
+    #[test]
+    fn values_are_moved_as_the_converters_do() {
+        // By hand: two heads of four rows; in each, rows 0 1 | 2 3 become 0 2 1 3.
+        let rows: Vec<f32> = (0..8u8).map(f32::from).collect();
+        let paired = vec![0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0];
+        assert_eq!(written(&[8, 1], &rows, Change::Pair { n_heads: 2 }), (vec![8, 1], paired.clone()));
+        assert_eq!(written(&[8], &rows, Change::Pair { n_heads: 2 }), (vec![8], paired));
+        assert_eq!(written(&[2], &[0.5, -1.0], Change::AddOne), (vec![2], vec![1.5, 0.0]));
+        let (turned, back) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        assert_eq!(written(&[2, 3], &turned, Change::Transpose), (vec![3, 2], back.to_vec()));
+    }
+
+    #[test]
+    fn large_matrices_are_turned_whole() {
+        let (n_in, n_out) = (7, 150);
+        let values: Vec<f32> = (0..n_in * n_out).map(|i| i as f32).collect();
+        let (shape, turned) = written(&[n_in, n_out], &values, Change::Transpose);
+        assert_eq!(shape, [n_out, n_in]);
+        for (row, values) in turned.chunks_exact(n_in).enumerate() {
+            for (column, value) in values.iter().enumerate() {
+                assert_eq!(*value, (column * n_out + row) as f32);
+            }
+        }
+    }
+}
