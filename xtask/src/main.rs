@@ -23,7 +23,7 @@ use args::Args;
 const HELP: &str = "\
 cargo xtask <command>
 
-  test      everything below up to `unit`, in this order; --only fmt,deps,... picks some, of all steps up to `web`;
+  test      everything below up to `web`, in this order; --only fmt,deps,... picks some;
             what follows -- goes to cargo test (with --only unit: cargo xtask test --only unit -- -p whit-sample)
   fmt       cargo fmt --check
   deps      the rules of ARCHITECTURE.md: who may depend on whom, where unsafe code may be, length of files

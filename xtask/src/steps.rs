@@ -8,17 +8,15 @@ use crate::args::Args;
 use crate::{clients, data, openapi, rules, shell, web};
 
 const STEPS: [&str; 9] = ["fmt", "deps", "clippy", "doc", "data", "unit", "clients", "openapi", "web"];
-/// The steps from here on ask a running release build, with programs from elsewhere: they run when they are named.
-const FIRST_NAMED: &str = "clients";
 
-/// The steps up to the named ones, or those that `--only` names, in the order above.
+/// All steps, or those that `--only` names, in the order above.
 pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     let only = args.value("--only")?;
     let rest = std::mem::take(&mut args.rest);
     args.finish()?;
     let chosen: Vec<&str> = match &only {
         Some(names) => names.split(',').collect(),
-        None => STEPS.into_iter().take_while(|&name| name != FIRST_NAMED).collect(),
+        None => STEPS.to_vec(),
     };
     if let Some(unknown) = chosen.iter().find(|name| !STEPS.contains(name)) {
         bail!("no step is called `{unknown}`; there are {}", STEPS.join(", "));

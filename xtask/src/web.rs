@@ -70,7 +70,11 @@ fn chromium() -> anyhow::Result<PathBuf> {
     }
     let apt = |args: &[&str]| {
         let mut apt = Command::new("apt-get");
-        shell::run(apt.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet=2").args(args))
+        shell::run(
+            apt.env("DEBIAN_FRONTEND", "noninteractive")
+                .args(["--quiet=2", "-o", "Acquire::Retries=3"])
+                .args(args),
+        )
     };
     apt(&["update"])?;
     apt(&["install", "--yes", "--no-install-recommends", "chromium"])?;

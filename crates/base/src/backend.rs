@@ -37,6 +37,9 @@ pub struct Pooling {
 pub struct Batch<'a> {
     /// Token ids, one per row.
     pub tokens: &'a [u32],
+    /// Which text of a pair each token belongs to, 0 or 1, one per row; empty means the first for all. Only plans with an
+    /// [`Op::EmbedType`](crate::Op::EmbedType) look at it.
+    pub types: &'a [u8],
     /// Sequences, covering the rows in order without gaps. A sequence appears at most once.
     pub segments: &'a [Segment<'a>],
     /// Rows whose logits are wanted, ascending.

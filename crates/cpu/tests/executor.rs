@@ -5,7 +5,8 @@ use whit_base::quant::encode_row;
 use whit_base::reference::ReferenceBackend;
 use whit_base::{
     Activation, AttendSpec, Backend, Batch, Bytes, CacheLayer, CacheType, DType, Executor, ExecutorLimits,
-    LogitsSpec, NormKind, Plan, PlanBuilder, PoolKind, Pooling, Rope, RopeStyle, Segment, Weight, WeightId,
+    LogitsSpec, NormKind, Plan, PlanBuilder, PoolKind, Pooling, Rope, RopeStyle, Segment, Sight, Weight,
+    WeightId,
 };
 use whit_cpu::{CpuBackend, CpuConfig, Level};
 
@@ -82,7 +83,14 @@ fn pooling_plan(dtype: DType, head_dim: usize, pool: Option<(PoolKind, bool)>) -
             k = p.rope("k_rope", k, rope, head_dim).unwrap();
         }
         let softcap = (layer == 1).then_some(3.0);
-        let spec = AttendSpec { cache, n_heads, scale: 1.0 / (head_dim as f32).sqrt(), softcap };
+        let spec = AttendSpec {
+            cache,
+            n_heads,
+            scale: 1.0 / (head_dim as f32).sqrt(),
+            softcap,
+            sight: Sight::Before,
+            bias: None,
+        };
         let a = p.attend("attend", q, k, v, spec).unwrap();
         // Heads may be narrower than a block of the format.
         let dtype_o = if (n_heads * head_dim).is_multiple_of(dtype.block_len()) { dtype } else { DType::F16 };
@@ -143,7 +151,7 @@ fn drive(executor: &mut dyn Executor, steps: &[&[(usize, usize)]]) -> Vec<Vec<f3
         let mut logits = vec![0f32; outputs.len() * VOCAB];
         executor
             .run(
-                &Batch { tokens: &tokens, segments: &segments, outputs: &outputs, pools: &[] },
+                &Batch { tokens: &tokens, types: &[], segments: &segments, outputs: &outputs, pools: &[] },
                 &mut logits,
                 &mut [],
             )
@@ -226,7 +234,7 @@ fn a_batch_that_breaks_a_rule_is_refused() {
                  says: &str| {
         let segments = [Segment { rows, first_position: 0, pages: pages.to_vec() }];
         let mut logits = vec![0f32; outputs.len() * VOCAB];
-        let batch = Batch { tokens, segments: &segments, outputs, pools };
+        let batch = Batch { tokens, types: &[], segments: &segments, outputs, pools };
         let error = executor.run(&batch, &mut logits, &mut []).unwrap_err();
         assert!(error.to_string().contains(says), "{error} does not say `{says}`");
     };
@@ -276,7 +284,8 @@ fn drive_pools(executor: &mut dyn Executor, width: usize) -> Vec<Vec<f32>> {
             length[sequence] += n;
         }
         let mut logits = vec![0f32; outputs.len() * VOCAB];
-        let batch = Batch { tokens: &tokens, segments: &segments, outputs: &outputs, pools: &pools };
+        let batch =
+            Batch { tokens: &tokens, types: &[], segments: &segments, outputs: &outputs, pools: &pools };
         executor.run(&batch, &mut logits, &mut state).unwrap();
         all.push(logits);
     }
@@ -290,7 +299,7 @@ fn drive_pools(executor: &mut dyn Executor, width: usize) -> Vec<Vec<f32>> {
     let tokens: Vec<u32> = (0..50).map(|i| token(1, i)).chain((0..5).map(|i| token(0, i))).collect();
     let pools = [0, 1].map(|segment| Pooling { segment, ends: true });
     let mut vectors = vec![f32::NAN; 2 * width];
-    let batch = Batch { tokens: &tokens, segments: &segments, outputs: &[], pools: &pools };
+    let batch = Batch { tokens: &tokens, types: &[], segments: &segments, outputs: &[], pools: &pools };
     executor.run(&batch, &mut [], &mut vectors).unwrap();
     all.extend(vectors.chunks(width).map(<[f32]>::to_vec));
     all
@@ -337,6 +346,7 @@ fn a_plan_may_give_vectors_alone() {
     let segments = [Segment { rows: 0..2, first_position: 0, pages: vec![] }];
     let batch = Batch {
         tokens: &[3, 69],
+        types: &[],
         segments: &segments,
         outputs: &[],
         pools: &[Pooling { segment: 0, ends: true }],

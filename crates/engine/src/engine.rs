@@ -85,23 +85,26 @@ impl Engine {
     ) -> Result<Engine, EngineError> {
         let start = Instant::now();
         options.validate()?;
-        let longest_ctx = options.longest_ctx(model.info().n_ctx_train);
+        let longest_ctx = options.longest_ctx(model.info());
+        let max_sequences = options.n_sequences(model.info());
         // A large vocabulary takes as long as all the rest.
         let (loaded, tokenizer) = std::thread::scope(|scope| {
             let tokenizer = scope.spawn(|| model.tokenizer().map(|_| ()));
             let loaded =
                 whit_models::build(model.gguf(), longest_ctx).map_err(EngineError::from).and_then(|built| {
-                    let sizing = Sizing::new(&built.plan, longest_ctx, options);
+                    let sizing = Sizing::new(&built.plan, longest_ctx, max_sequences, options);
                     let sizes = RunnerSizes {
                         n_vocab: built.plan.n_vocab,
                         n_embd: built.plan.pool().map_or(0, |pool| pool.width),
                         max_rows: sizing.limits.max_rows,
                         max_logits: sizing.max_logits,
+                        reads_whole: built.plan.reads_whole(),
                     };
+                    let knows_pairs = built.plan.n_types() > 1;
                     let windows: Vec<_> =
                         built.plan.cache_groups().iter().map(|group| group.window).collect();
                     let executor = backend.load(built.plan, sizing.limits.clone())?;
-                    Ok((sizing, sizes, windows, executor))
+                    Ok((sizing, sizes, knows_pairs, windows, executor))
                 });
             (loaded, tokenizer.join())
         });
@@ -109,18 +112,18 @@ impl Engine {
             Ok(result) => result?,
             Err(panic) => std::panic::resume_unwind(panic),
         }
-        let (sizing, sizes, windows, executor) = loaded?;
+        let (sizing, sizes, knows_pairs, windows, executor) = loaded?;
         let Sizing { limits, memory, n_ctx, longest_ctx, .. } = sizing;
         let engine = Engine {
             runner: Runner::new(executor, sizes),
             cache: KvCache::new(windows.into_iter().zip(limits.n_pages)),
-            intake: Intake::new(model, (n_ctx, longest_ctx), sizes.n_vocab, sizes.n_embd),
-            max_sequences: options.max_sequences,
+            intake: Intake::new(model, (n_ctx, longest_ctx), sizes.n_vocab, sizes.n_embd, knows_pairs),
+            max_sequences,
             description: backend.describe(),
             estimate: memory,
             load_time: start.elapsed(),
             waiting: VecDeque::new(),
-            live: Vec::with_capacity(options.max_sequences),
+            live: Vec::with_capacity(max_sequences),
             pace: Pace::new(options.prompt_rows, limits.max_rows),
             stats: EngineStats::default(),
             pieces: Vec::new(),
@@ -296,6 +299,7 @@ impl Engine {
                 tokens: &sequence.tokens[from..from + n],
                 outputs: sequence.outputs(from, n),
                 pool: sequence.pool(from + n),
+                second: sequence.second(),
                 cache,
             }
         }))?;

@@ -70,6 +70,19 @@ pub enum EngineError {
     /// The model gives no vectors.
     #[error("this model gives no embeddings")]
     NoEmbeddings,
+    /// An encoder was asked for text.
+    #[error(
+        "this model gives embeddings and does not generate text; use it for embeddings, or choose another model"
+    )]
+    NoGeneration,
+    /// A model that scores pairs was asked for a vector.
+    #[error(
+        "this model ranks documents for a query and gives no embeddings; use /api/rerank, or choose another model"
+    )]
+    OnlyRanks,
+    /// A pair was given to a model that scores none.
+    #[error("this model has no head that scores a document for a query; compare their embeddings instead")]
+    DoesNotRank,
     /// A vector holds NaN or infinity.
     #[error("the embedding holds a value that is no number: the model file may be broken")]
     BrokenEmbedding,

@@ -50,13 +50,14 @@ impl Engine {
     /// neither used nor left behind.
     ///
     /// # Errors
-    /// An input longer than the context or with ids beyond the vocabulary, running requests that take all places, and
+    /// A model that generates no text, an input longer than the context or with ids beyond the vocabulary, running requests that take all places, and
     /// failures of the backend.
     pub fn evaluate(
         &mut self,
         inputs: &[Evaluation<'_>],
         sink: &mut dyn FnMut(usize, usize, &[f32]),
     ) -> Result<(), EngineError> {
+        self.intake.check_generates()?;
         for input in inputs {
             self.intake.check_tokens(input.tokens)?;
             if input.tokens.len() > self.n_ctx() {
@@ -114,7 +115,7 @@ impl Engine {
         self.runner.run(pieces().map(|(one, &n)| {
             let first = one.cache.len();
             let tokens = &one.input.tokens[first..first + n];
-            Piece { tokens, outputs: one.outputs(n), pool: None, cache: &one.cache }
+            Piece { tokens, outputs: one.outputs(n), pool: None, second: None, cache: &one.cache }
         }))?;
         let mut output = 0;
         for (one, &n) in pieces() {

@@ -19,6 +19,8 @@ pub(crate) struct Intake {
     pub(crate) n_vocab: usize,
     /// Width of a text's vector, 0 where the model gives none.
     pub(crate) n_embd: usize,
+    /// Whether it wants to know which text of a pair a token belongs to.
+    knows_pairs: bool,
     next_id: Arc<AtomicU64>,
 }
 
@@ -28,12 +30,14 @@ impl Intake {
         (n_ctx, longest_ctx): (usize, usize),
         n_vocab: usize,
         n_embd: usize,
+        knows_pairs: bool,
     ) -> Intake {
-        Intake { model, n_ctx, longest_ctx, n_vocab, n_embd, next_id: Arc::default() }
+        Intake { model, n_ctx, longest_ctx, n_vocab, n_embd, knows_pairs, next_id: Arc::default() }
     }
 
     /// Tokenizes and checks a request.
     pub(crate) fn accept(&self, mut request: Request) -> Result<(Sequence, PromptReport), EngineError> {
+        self.check_generates()?;
         let prepared = self.model.prepare(&request.prompt)?;
         let n_ctx = self.n_ctx_of(request.ctx)?;
         if request.prompt_logprobs.is_some() {
@@ -67,15 +71,31 @@ impl Intake {
         if self.n_embd == 0 {
             return Err(EngineError::NoEmbeddings);
         }
+        match (self.model.info().ranks, &request.document) {
+            (true, None) => return Err(EngineError::OnlyRanks),
+            (false, Some(_)) => return Err(EngineError::DoesNotRank),
+            _ => {}
+        }
         let n_ctx = self.n_ctx_of(request.ctx)?;
-        let tokens = self.model.prepare_embedding(&request.input, request.truncate, n_ctx)?;
+        let (tokens, second) = match &request.document {
+            None => (self.model.prepare_embedding(&request.input, request.truncate, n_ctx)?, None),
+            Some(document) => {
+                let (tokens, second) =
+                    self.model.prepare_pair(&request.input, document, request.truncate, n_ctx)?;
+                (tokens, second.filter(|_| self.knows_pairs))
+            }
+        };
         self.check_prompt(&tokens)?;
         if tokens.len() > n_ctx {
             return Err(self.too_long(tokens.len(), n_ctx));
         }
         let report = PromptReport { n_tokens: tokens.len(), raw: false };
-        let task = Task::Embed(vec![0.0; self.n_embd]);
+        let task = Task::Embed { vector: vec![0.0; self.n_embd], second };
         Ok((Sequence::new(self.next_id(), tokens, n_ctx, task, request.cancel), report))
+    }
+
+    pub(crate) fn check_generates(&self) -> Result<(), EngineError> {
+        if self.model.info().is_encoder { Err(EngineError::NoGeneration) } else { Ok(()) }
     }
 
     fn next_id(&self) -> RequestId {

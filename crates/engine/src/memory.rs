@@ -57,8 +57,8 @@ pub(crate) struct Sizing {
 }
 
 impl Sizing {
-    /// `plan` in its unfused form, built for [`EngineOptions::longest_ctx`].
-    pub(crate) fn new(plan: &Plan, longest_ctx: usize, options: &EngineOptions) -> Sizing {
+    /// `plan` in its unfused form, built for [`EngineOptions::longest_ctx`]; `n` sequences at the same time.
+    pub(crate) fn new(plan: &Plan, longest_ctx: usize, n: usize, options: &EngineOptions) -> Sizing {
         let (mut row_bytes, mut output_bytes) = (0, 0);
         for (width, rows) in assign_slots(&fuse(plan.clone())).slots {
             match rows {
@@ -66,18 +66,21 @@ impl Sizing {
                 Rows::Outputs => output_bytes += 4 * width,
             }
         }
-        let n = options.max_sequences;
+        row_bytes += 4 * plan.expert_floats();
+        let reads_whole = plan.reads_whole();
         let max_rows = options
             .max_rows
             .unwrap_or_else(|| (ACTIVATION_BYTES / row_bytes.max(1)).clamp(MIN_ROWS, MAX_ROWS))
-            .max(n);
+            .max(n)
+            .max(if reads_whole { longest_ctx } else { 0 });
         let max_logits = (LOGIT_BYTES / (4 * plan.n_vocab).max(1)).clamp(1, MAX_OUTPUTS).max(n).min(max_rows);
         // Into a mean goes every row.
         let pools_all = plan.pool().is_some_and(|pool| pool.kind == PoolKind::Mean);
         let max_outputs = if pools_all { max_rows } else { max_logits };
         // Sampling asks for one row of logits per sequence.
         let n_outputs = if pools_all { max_rows } else { n };
-        let buffers = max_rows * row_bytes + n_outputs * output_bytes + n * 4 * plan.n_vocab;
+        let logit_bytes = if plan.has_logits() { n * 4 * plan.n_vocab } else { 0 };
+        let buffers = max_rows * row_bytes + n_outputs * output_bytes + logit_bytes;
         let weights: usize = plan.weights.iter().map(|weight| weight.data.len()).sum();
 
         let value_bytes = match options.cache_type {
@@ -96,6 +99,8 @@ impl Sizing {
             .collect();
         let whole = n * longest_ctx.next_multiple_of(PAGE_TOKENS);
         let tokens = match options.cache {
+            // What a step can hold, each sequence on pages of its own: nothing is kept from one step to the next.
+            _ if reads_whole => max_rows + n * PAGE_TOKENS,
             CacheSize::Each => whole,
             CacheSize::Tokens(tokens) => tokens.min(whole),
             CacheSize::Usual { memory } => {

@@ -200,6 +200,39 @@ impl Model {
         Ok(tokens)
     }
 
+    /// Turns a query and a document into one sequence, and tells where the second type of tokens begins. Where `truncate` allows it, the
+    /// document's end is left out (not the token that closes it) until no more than `most` tokens are left.
+    pub(crate) fn prepare_pair(
+        &self,
+        query: &Prompt,
+        document: &Prompt,
+        truncate: bool,
+        most: usize,
+    ) -> Result<(Vec<u32>, Option<usize>), EngineError> {
+        if let (Prompt::Text(query), Prompt::Text(document)) = (query, document) {
+            let tokenizer = self.tokenizer()?;
+            let query = tokenizer.encode(query, EncodeOptions::PIECE)?;
+            let mut document = tokenizer.encode(document, EncodeOptions::PIECE)?;
+            let (mut tokens, mut kinds) = tokenizer.join_pair(&query, &document);
+            if truncate && tokens.len() > most {
+                document.truncate(document.len().saturating_sub(tokens.len() - most));
+                (tokens, kinds) = tokenizer.join_pair(&query, &document);
+                tokens.truncate(most);
+            }
+            let second = kinds.iter().position(|&kind| kind > 0);
+            return Ok((tokens, second));
+        }
+        let mut tokens = self.prepare(query)?.tokens;
+        let second = tokens.len();
+        tokens.extend(self.prepare(document)?.tokens);
+        if truncate && tokens.len() > most {
+            let closing = tokens.last().copied();
+            tokens.truncate(most.saturating_sub(1));
+            tokens.extend(closing);
+        }
+        Ok((tokens, Some(second)))
+    }
+
     /// How many tokens at the beginning of a prepared conversation belong to its system message.
     pub(crate) fn n_system_tokens(&self, prompt: &Prompt, prepared: &Prepared) -> Result<usize, EngineError> {
         let Prompt::Chat(messages) = prompt else { return Ok(0) };
@@ -239,8 +272,8 @@ impl Model {
     /// As for loading it.
     pub fn estimate(&self, options: &EngineOptions) -> Result<MemoryEstimate, EngineError> {
         options.validate()?;
-        let longest_ctx = options.longest_ctx(self.info().n_ctx_train);
+        let longest_ctx = options.longest_ctx(self.info());
         let built = whit_models::build(self.gguf(), longest_ctx)?;
-        Ok(Sizing::new(&built.plan, longest_ctx, options).memory)
+        Ok(Sizing::new(&built.plan, longest_ctx, options.n_sequences(self.info()), options).memory)
     }
 }

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use whit_base::CacheType;
 use whit_cpu::Level;
+use whit_models::ModelInfo;
 
 use crate::EngineError;
 
 /// The context that is taken when none is asked for, if the model was trained for as much.
 const DEFAULT_CTX: usize = 4096;
+/// Short texts that make a step of an encoder worth its while.
+const ENCODER_SEQUENCES: usize = 64;
 
 /// How an engine is set up. The default suits one conversation at a time.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +27,7 @@ pub struct EngineOptions {
     pub level: Option<Level>,
     /// How cached keys and values are stored.
     pub cache_type: CacheType,
-    /// Sequences that run at the same time; further requests wait.
+    /// Sequences that run at the same time; further requests wait. Encoders run more at once where texts are short.
     pub max_sequences: usize,
     /// Most tokens in one step. `None`: as many as keep intermediates small, see [`crate::MemoryEstimate::buffers`].
     pub max_rows: Option<usize>,
@@ -103,11 +106,24 @@ impl Default for EngineOptions {
 
 impl EngineOptions {
     /// The longest context that a request may ask for, as far as the model and these options go; a pool may hold less.
-    pub(crate) fn longest_ctx(&self, n_ctx_train: usize) -> usize {
+    pub(crate) fn longest_ctx(&self, info: &ModelInfo) -> usize {
+        let n_ctx_train = info.n_ctx_train;
+        if info.is_encoder {
+            // It keeps nothing, so a long context costs nothing; and it knows no positions beyond its training.
+            return match self.cache {
+                CacheSize::Each => self.ctx.map_or(n_ctx_train, |ctx| ctx.min(n_ctx_train)),
+                CacheSize::Tokens(_) | CacheSize::Usual { .. } => n_ctx_train,
+            };
+        }
         match self.cache {
             CacheSize::Each => self.ctx.unwrap_or(n_ctx_train.min(DEFAULT_CTX)),
             CacheSize::Tokens(_) | CacheSize::Usual { .. } => self.ctx.unwrap_or(0).max(n_ctx_train),
         }
+    }
+
+    /// Sequences that run at the same time: an encoder, whose sequences leave after a step, takes as many as fill one.
+    pub(crate) fn n_sequences(&self, info: &ModelInfo) -> usize {
+        if info.is_encoder { self.max_sequences.max(ENCODER_SEQUENCES) } else { self.max_sequences }
     }
 
     pub(crate) fn validate(&self) -> Result<(), EngineError> {

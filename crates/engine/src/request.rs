@@ -90,6 +90,10 @@ impl Request {
 pub struct EmbedRequest {
     /// What to read. A text gets the tokens that open and close it, as the model wants them.
     pub input: Prompt,
+    /// A second text, for models that [score pairs](crate::ModelInfo::ranks), and only for them: how well it answers the
+    /// first. What comes instead of a vector is that score alone, as a logit. Token ids stand behind those of `input` as they
+    /// are.
+    pub document: Option<Prompt>,
     /// Tokens of context for this request. More than the engine's count as the engine's. `None`: the engine's.
     pub ctx: Option<usize>,
     /// Leave out the end of what does not fit into the context, rather than refuse it.
@@ -101,7 +105,7 @@ pub struct EmbedRequest {
 impl EmbedRequest {
     /// A request with default settings: what does not fit is refused.
     pub fn new(input: Prompt) -> EmbedRequest {
-        EmbedRequest { input, ctx: None, truncate: false, cancel: None }
+        EmbedRequest { input, document: None, ctx: None, truncate: false, cancel: None }
     }
 }
 

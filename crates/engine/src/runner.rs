@@ -11,6 +11,7 @@ pub(crate) struct Runner {
     executor: Box<dyn Executor>,
     sizes: RunnerSizes,
     tokens: Vec<u32>,
+    types: Vec<u8>,
     outputs: Vec<usize>,
     pools: Vec<Pooling>,
     logits: Vec<f32>,
@@ -26,6 +27,8 @@ pub(crate) struct RunnerSizes {
     pub(crate) max_rows: usize,
     /// Most rows of logits in one step.
     pub(crate) max_logits: usize,
+    /// Whether a sequence must run in one piece.
+    pub(crate) reads_whole: bool,
 }
 
 /// A run of tokens of one sequence.
@@ -36,6 +39,8 @@ pub(crate) struct Piece<'a> {
     pub(crate) outputs: Range<usize>,
     /// The vector that is being made of the sequence.
     pub(crate) pool: Option<PoolPiece<'a>>,
+    /// Where the second text of a pair begins.
+    pub(crate) second: Option<usize>,
     /// The sequence's pages, reserved.
     pub(crate) cache: &'a SequenceCache,
 }
@@ -50,12 +55,25 @@ pub(crate) struct PoolPiece<'a> {
 
 impl Runner {
     pub(crate) fn new(executor: Box<dyn Executor>, sizes: RunnerSizes) -> Runner {
-        let (tokens, outputs, pools) = (Vec::new(), Vec::new(), Vec::new());
-        Runner { executor, sizes, tokens, outputs, pools, logits: Vec::new(), vectors: Vec::new() }
+        Runner {
+            executor,
+            sizes,
+            tokens: Vec::new(),
+            types: Vec::new(),
+            outputs: Vec::new(),
+            pools: Vec::new(),
+            logits: Vec::new(),
+            vectors: Vec::new(),
+        }
     }
 
     pub(crate) fn max_rows(&self) -> usize {
         self.sizes.max_rows
+    }
+
+    /// Whether a sequence must run in one piece.
+    pub(crate) fn reads_whole(&self) -> bool {
+        self.sizes.reads_whole
     }
 
     /// Most rows of logits in one step.
@@ -76,6 +94,7 @@ impl Runner {
     /// from [`vector`](Self::vector), in order.
     pub(crate) fn run<'a>(&mut self, pieces: impl Iterator<Item = Piece<'a>>) -> Result<(), BackendError> {
         self.tokens.clear();
+        self.types.clear();
         self.outputs.clear();
         self.pools.clear();
         self.vectors.clear();
@@ -83,6 +102,9 @@ impl Runner {
         for piece in pieces {
             let first = self.tokens.len();
             self.tokens.extend_from_slice(piece.tokens);
+            let from = piece.cache.len();
+            let is_second = |place: usize| piece.second.is_some_and(|second| from + place >= second);
+            self.types.extend((0..piece.tokens.len()).map(|place| u8::from(is_second(place))));
             self.outputs.extend(piece.outputs.map(|row| first + row));
             if let Some(pool) = piece.pool {
                 self.pools.push(Pooling { segment: segments.len(), ends: pool.ends });
@@ -90,7 +112,7 @@ impl Runner {
             }
             segments.push(Segment {
                 rows: first..self.tokens.len(),
-                first_position: piece.cache.len(),
+                first_position: from,
                 pages: piece.cache.tables(),
             });
         }
@@ -99,8 +121,13 @@ impl Runner {
         }
         // Every value is overwritten, so nothing is cleared.
         self.logits.resize(self.outputs.len() * self.sizes.n_vocab, 0.0);
-        let batch =
-            Batch { tokens: &self.tokens, segments: &segments, outputs: &self.outputs, pools: &self.pools };
+        let batch = Batch {
+            tokens: &self.tokens,
+            types: &self.types,
+            segments: &segments,
+            outputs: &self.outputs,
+            pools: &self.pools,
+        };
         self.executor.run(&batch, &mut self.logits, &mut self.vectors)
     }
 

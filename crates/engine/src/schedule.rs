@@ -132,6 +132,17 @@ impl Engine {
             return;
         }
         let mut left = self.runner.max_rows() - n_generating;
+        if self.runner.reads_whole() {
+            // The longest waiting first, so that each comes to its turn; shorter ones fill what is left.
+            for (piece, live) in pieces.iter_mut().zip(live) {
+                let n = live.n_pending();
+                if live.is_reading() && n <= left {
+                    piece.1 = n;
+                    left -= n;
+                }
+            }
+            return;
+        }
         if n_generating > 0 {
             left = left.min(self.pace.rows());
         }

@@ -29,8 +29,13 @@ pub(crate) struct Sequence {
 pub(crate) enum Task {
     /// More tokens, or what the model thinks of these.
     Generate(Box<Answer>),
-    /// Their vector: as far as it has come.
-    Embed(Vec<f32>),
+    /// Their vector, or the score of a pair.
+    Embed {
+        /// As far as it has come.
+        vector: Vec<f32>,
+        /// Where the second text of a pair begins, for models that want to know.
+        second: Option<usize>,
+    },
 }
 
 /// A [`Sequence`] with a place in the cache.
@@ -124,7 +129,7 @@ impl Sequence {
     pub(crate) fn n_expected(&self) -> usize {
         let n_more = match &self.task {
             Task::Generate(answer) => answer.n_soon(self.usage.generated_tokens),
-            Task::Embed(_) => 0,
+            Task::Embed { .. } => 0,
         };
         (self.tokens.len() + n_more).min(self.n_ctx)
     }
@@ -133,7 +138,7 @@ impl Sequence {
     pub(crate) fn shift(&mut self) -> Event {
         let n_keep = match &self.task {
             Task::Generate(answer) => answer.n_keep,
-            Task::Embed(_) => 0,
+            Task::Embed { .. } => 0,
         };
         let n_kept = n_keep.min(self.n_ctx / 2).min(self.tokens.len());
         let mut n_dropped = 0;
@@ -165,7 +170,15 @@ impl Sequence {
     /// The vector that the tokens before `end` go into.
     pub(crate) fn pool(&self, end: usize) -> Option<PoolPiece<'_>> {
         match &self.task {
-            Task::Embed(state) => Some(PoolPiece { state, ends: end == self.tokens.len() }),
+            Task::Embed { vector, .. } => Some(PoolPiece { state: vector, ends: end == self.tokens.len() }),
+            Task::Generate(_) => None,
+        }
+    }
+
+    /// Where the second text of a pair begins.
+    pub(crate) fn second(&self) -> Option<usize> {
+        match self.task {
+            Task::Embed { second, .. } => second,
             Task::Generate(_) => None,
         }
     }
@@ -185,17 +198,17 @@ impl Sequence {
         }
         let answer = match &mut self.task {
             Task::Generate(answer) => answer,
-            Task::Embed(state) => {
+            Task::Embed { vector, .. } => {
                 if let Some(index) = given.vector {
-                    state.copy_from_slice(runner.vector(index));
+                    vector.copy_from_slice(runner.vector(index));
                 }
                 if !is_read {
                     return Ok(None);
                 }
-                if state.iter().any(|value| !value.is_finite()) {
+                if vector.iter().any(|value| !value.is_finite()) {
                     return Err(EngineError::BrokenEmbedding);
                 }
-                sink(Event::Embedding(std::mem::take(state)));
+                sink(Event::Embedding(std::mem::take(vector)));
                 return Ok(Some(FinishReason::Length));
             }
         };

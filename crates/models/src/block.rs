@@ -1,6 +1,9 @@
 //! The pieces that most decoder blocks are made of, each named after its tensor: `blk.<layer>.<part>`.
 
-use whit_base::{Activation, BufferId, LogitsSpec, NormKind, Plan, PlanBuilder, WeightId};
+use whit_base::{
+    Activation, AttendSpec, BufferId, CacheId, CacheLayer, LogitsSpec, NormKind, Plan, PlanBuilder, RopeId,
+    Sight, WeightId,
+};
 
 use crate::ModelError;
 use crate::config::Config;
@@ -11,6 +14,56 @@ pub(crate) struct Block<'b, 'a> {
     pub(crate) plan: &'b mut PlanBuilder,
     pub(crate) tensors: &'b mut Tensors<'a>,
     pub(crate) layer: usize,
+}
+
+/// How a layer attends. [`new`](Attending::new) is a decoder's plain way, without rotation.
+#[derive(Clone, Copy)]
+pub(crate) struct Attending {
+    pub(crate) n_heads: usize,
+    pub(crate) n_kv_heads: usize,
+    pub(crate) head_dim: usize,
+    /// Factor on the scores.
+    pub(crate) scale: f32,
+    /// `c * tanh(score / c)`.
+    pub(crate) softcap: Option<f32>,
+    /// Tokens that a token sees, with itself; `None`: all.
+    pub(crate) window: Option<usize>,
+    /// Of q and k, before the rotation.
+    pub(crate) norm: QkNorm,
+    pub(crate) rope: Option<RopeId>,
+    pub(crate) sight: Sight,
+    /// On the scores, by distance.
+    pub(crate) bias: Option<WeightId>,
+    /// `None`: one of the layer's own.
+    pub(crate) cache: Option<CacheId>,
+}
+
+/// Norms on q and k, `attn_q_norm` and `attn_k_norm`.
+#[derive(Clone, Copy)]
+pub(crate) enum QkNorm {
+    None,
+    /// Each head on its own.
+    Heads(NormKind),
+    /// All heads together.
+    Width(NormKind),
+}
+
+impl Attending {
+    pub(crate) fn new(n_heads: usize, n_kv_heads: usize, head_dim: usize) -> Attending {
+        Attending {
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            scale: 1.0 / (head_dim as f32).sqrt(),
+            softcap: None,
+            window: None,
+            norm: QkNorm::None,
+            rope: None,
+            sight: Sight::Before,
+            bias: None,
+            cache: None,
+        }
+    }
 }
 
 impl Block<'_, '_> {
@@ -41,26 +94,45 @@ impl Block<'_, '_> {
         Ok(self.plan.rms_norm(&self.name(part), x, weight, eps)?)
     }
 
-    /// RMS norm over each head.
-    pub(crate) fn head_norm(
-        &mut self,
-        part: &str,
-        x: BufferId,
-        head_dim: usize,
-        eps: f32,
-    ) -> Result<BufferId, ModelError> {
-        let weight = self.vector(part)?;
-        let kind = NormKind::Rms { eps };
-        Ok(self.plan.norm(&self.name(part), x, kind, Some(weight), None, Some(head_dim))?)
+    /// Attention over `x`, with its projections: `attn_output(attend(q, k, v))`.
+    pub(crate) fn attend(&mut self, x: BufferId, how: &Attending) -> Result<BufferId, ModelError> {
+        let Attending { n_heads, n_kv_heads, head_dim, scale, softcap, window, sight, bias, .. } = *how;
+        let (q, k, v) = self.qkv(x, how)?;
+        let q = self.place("q", q, how)?;
+        let k = self.place("k", k, how)?;
+        let own = || CacheLayer { n_kv_heads, head_dim, window };
+        let cache = how.cache.unwrap_or_else(|| self.plan.cache(own()));
+        let spec = AttendSpec { cache, n_heads, scale, softcap, sight, bias };
+        let h = self.plan.attend(&self.name("attn"), q, k, v, spec)?;
+        self.linear("attn_output", h)
+    }
+
+    /// Norm and rotation of `q` or `k`.
+    fn place(&mut self, which: &str, x: BufferId, how: &Attending) -> Result<BufferId, ModelError> {
+        let norm = match how.norm {
+            QkNorm::None => None,
+            QkNorm::Heads(kind) => Some((kind, Some(how.head_dim))),
+            QkNorm::Width(kind) => Some((kind, None)),
+        };
+        let x = match norm {
+            None => x,
+            Some((kind, head_dim)) => {
+                let part = format!("attn_{which}_norm");
+                let weight = self.vector(&part)?;
+                self.plan.norm(&self.name(&part), x, kind, Some(weight), None, head_dim)?
+            }
+        };
+        match how.rope {
+            None => Ok(x),
+            Some(rope) => Ok(self.plan.rope(&self.name(which), x, rope, how.head_dim)?),
+        }
     }
 
     /// Queries, keys and values: three tensors, or one.
-    pub(crate) fn qkv(
+    fn qkv(
         &mut self,
         x: BufferId,
-        n_heads: usize,
-        n_kv_heads: usize,
-        head_dim: usize,
+        &Attending { n_heads, n_kv_heads, head_dim, .. }: &Attending,
     ) -> Result<(BufferId, BufferId, BufferId), ModelError> {
         let fused = self.name("attn_qkv");
         if !self.has("attn_qkv.weight") {
@@ -116,22 +188,24 @@ impl Block<'_, '_> {
     }
 }
 
-/// The end of a plan: the wanted rows, their layer norm, and the projection onto the vocabulary with its bias where the
-/// file has one.
-pub(crate) fn layer_normed_logits(
+/// The end of a plan: the wanted rows, their norm, the vector of a text, and the projection onto the vocabulary, with its
+/// bias and soft cap where the file has them. `scale` is on the logits.
+pub(crate) fn logits(
     config: &Config<'_>,
     mut plan: PlanBuilder,
     tensors: &mut Tensors<'_>,
     x: BufferId,
     embeddings: WeightId,
-    eps: f32,
+    norm: NormKind,
+    scale: f32,
 ) -> Result<Plan, ModelError> {
     let x = plan.select("selected", x);
     let weight = tensors.vector(&mut plan, "output_norm.weight")?;
     let bias = tensors.opt_vector(&mut plan, "output_norm.bias")?;
-    let x = plan.norm("output_norm", x, NormKind::Layer { eps }, Some(weight), bias, None)?;
+    let x = plan.norm("output_norm", x, norm, Some(weight), bias, None)?;
     plan.pool(x, config.pooling()?, true);
     let output = tensors.output(&mut plan, embeddings)?;
     let bias = tensors.opt_vector(&mut plan, "output.bias")?;
-    Ok(plan.logits(x, LogitsSpec { bias, ..LogitsSpec::new(output) })?)
+    let softcap = config.softcap("final_logit_softcapping")?;
+    Ok(plan.logits(x, LogitsSpec { weight: output, bias, scale, softcap })?)
 }

@@ -5,7 +5,7 @@
 use whit_base::PoolKind;
 use whit_files::{Gguf, Metadata, Value};
 
-use crate::{ARCHITECTURES, ModelError, hf, tensors};
+use crate::{ARCHITECTURES, ModelError, encoder, hf, tensors};
 
 /// The largest width, head count or layer count taken from a file. Products of two stay far from overflow.
 const MAX_SIZE: usize = 1 << 24;
@@ -143,6 +143,31 @@ impl<'a> Config<'a> {
             Some(2) => Ok(PoolKind::First),
             Some(4) => Err(self.unsupported("a head that ranks texts")),
             Some(other) => Err(self.bad("pooling_type", other, "from 0 to 4")),
+        }
+    }
+
+    /// As [`pooling`](Self::pooling), in encoders: the mean, unless the file says otherwise.
+    pub(crate) fn encoder_pooling(&self) -> Result<PoolKind, ModelError> {
+        match self.opt_usize("pooling_type")? {
+            None | Some(0) => Ok(PoolKind::Mean),
+            _ => self.pooling(),
+        }
+    }
+
+    /// Whether the file has a head that ranks pairs of texts. (`pooling_type` says so in some files and not in others; the
+    /// tensors do in all.)
+    pub(crate) fn ranks(&self) -> bool {
+        [encoder::HEAD, encoder::HEAD_OUTPUT].iter().any(|name| self.gguf.tensor(name).is_some())
+    }
+
+    /// Which state goes into that head: the first, or the mean of all, which ModernBERT takes where its file says nothing.
+    pub(crate) fn head_pooling(&self) -> Result<PoolKind, ModelError> {
+        let name = "classifier.pooling_type";
+        match self.opt_usize(name)? {
+            None if self.architecture == "modern-bert" => Ok(PoolKind::Mean),
+            None | Some(2) => Ok(PoolKind::First),
+            Some(1) => Ok(PoolKind::Mean),
+            Some(other) => Err(self.bad(name, other, "1 (mean) or 2 (the first)")),
         }
     }
 

@@ -1,10 +1,10 @@
 //! The block that most families share: a norm before each half, rotary attention over grouped heads, gated feed-forward.
 //! A family says in a [`Decoder`] in what it differs.
 
-use whit_base::{Activation, AttendSpec, CacheLayer, LogitsSpec, Plan, PlanBuilder, RopeStyle};
+use whit_base::{Activation, NormKind, Plan, PlanBuilder, RopeStyle};
 
 use crate::ModelError;
-use crate::block::Block;
+use crate::block::{self, Attending, Block, QkNorm};
 use crate::config::Config;
 use crate::rope;
 use crate::tensors::Tensors;
@@ -46,6 +46,7 @@ impl Decoder {
         let attention = config.attention()?;
         let (n_heads, head_dim) = (attention.n_heads, attention.head_dim);
         let eps = config.rms_eps()?;
+        let norm = NormKind::Rms { eps };
         let scale = match config.opt_float("attention.scale")? {
             Some(scale) if scale != 0.0 => scale,
             _ => 1.0 / (head_dim as f32).sqrt(),
@@ -63,20 +64,15 @@ impl Decoder {
             let mut block = Block { plan: &mut plan, tensors, layer };
 
             let h = block.rms_norm("attn_norm", x, eps)?;
-            let (mut q, mut k, v) = block.qkv(h, n_heads, n_kv_heads, head_dim)?;
-            if self.head_norms {
-                q = block.head_norm("attn_q_norm", q, head_dim, eps)?;
-                k = block.head_norm("attn_k_norm", k, head_dim, eps)?;
-            }
-            if self.no_rope_every.is_none_or(|every| !(layer + 1).is_multiple_of(every)) {
-                q = block.plan.rope(&block.name("q"), q, rope, head_dim)?;
-                k = block.plan.rope(&block.name("k"), k, rope, head_dim)?;
-            }
-            let window = window.filter(|_| is_local[layer]);
-            let cache = block.plan.cache(CacheLayer { n_kv_heads, head_dim, window });
-            let spec = AttendSpec { cache, n_heads, scale, softcap: None };
-            let h = block.plan.attend(&block.name("attn"), q, k, v, spec)?;
-            let h = block.linear("attn_output", h)?;
+            let rotates = self.no_rope_every.is_none_or(|every| !(layer + 1).is_multiple_of(every));
+            let attending = Attending {
+                scale,
+                window: window.filter(|_| is_local[layer]),
+                norm: if self.head_norms { QkNorm::Heads(norm) } else { QkNorm::None },
+                rope: rotates.then_some(rope),
+                ..Attending::new(n_heads, n_kv_heads, head_dim)
+            };
+            let h = block.attend(h, &attending)?;
             let h = block.plan.scale(&block.name("attn_scaled"), h, self.residual_scale);
             x = block.plan.add(&block.name("attn_residual"), x, h)?;
 
@@ -85,12 +81,6 @@ impl Decoder {
             let h = block.plan.scale(&block.name("ffn_scaled"), h, self.residual_scale);
             x = block.plan.add(&block.name("ffn_residual"), x, h)?;
         }
-        let x = plan.select("selected", x);
-        let weight = tensors.vector(&mut plan, "output_norm.weight")?;
-        let x = plan.rms_norm("output_norm", x, weight, eps)?;
-        plan.pool(x, config.pooling()?, true);
-        let output = tensors.output(&mut plan, embeddings)?;
-        let softcap = config.softcap("final_logit_softcapping")?;
-        Ok(plan.logits(x, LogitsSpec { scale: self.logit_scale, softcap, ..LogitsSpec::new(output) })?)
+        block::logits(config, plan, tensors, x, embeddings, norm, self.logit_scale)
     }
 }

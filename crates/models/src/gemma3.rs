@@ -5,10 +5,10 @@
 //! layers. Norm weights in the file already hold the 1 that the reference adds. Left out: the vision tower (a file of its
 //! own). Truth: `transformers`, `models/gemma2` and `models/gemma3`; keys and defaults as the converter of llama.cpp writes them.
 
-use whit_base::{Activation, AttendSpec, CacheLayer, LogitsSpec, Plan, PlanBuilder, RopeStyle};
+use whit_base::{Activation, NormKind, Plan, PlanBuilder, RopeStyle};
 
 use crate::ModelError;
-use crate::block::Block;
+use crate::block::{self, Attending, Block, QkNorm};
 use crate::config::Config;
 use crate::rope;
 use crate::tensors::Tensors;
@@ -51,6 +51,7 @@ fn decoder(
     let n_layers = attention.n_kv_heads.len();
     let n_embd = config.n_embd()?;
     let eps = config.rms_eps()?;
+    let norm = NormKind::Rms { eps };
     let scaled_by = if n_layers == generation.layers_of_27b { n_embd / n_heads } else { head_dim };
     let stated = config.opt_float("attention.scale")?.filter(|&scale| scale != 0.0);
     let scale = stated.unwrap_or_else(|| 1.0 / (scaled_by.max(1) as f32).sqrt());
@@ -75,17 +76,15 @@ fn decoder(
         let rope = if window.is_some() { local_rope } else { global_rope };
 
         let h = block.rms_norm("attn_norm", x, eps)?;
-        let (mut q, mut k, v) = block.qkv(h, n_heads, n_kv_heads, head_dim)?;
-        if generation.local_base.is_some() {
-            q = block.head_norm("attn_q_norm", q, head_dim, eps)?;
-            k = block.head_norm("attn_k_norm", k, head_dim, eps)?;
-        }
-        let q = block.plan.rope(&block.name("q"), q, rope, head_dim)?;
-        let k = block.plan.rope(&block.name("k"), k, rope, head_dim)?;
-        let cache = block.plan.cache(CacheLayer { n_kv_heads, head_dim, window });
-        let h =
-            block.plan.attend(&block.name("attn"), q, k, v, AttendSpec { cache, n_heads, scale, softcap })?;
-        let h = block.linear("attn_output", h)?;
+        let attending = Attending {
+            scale,
+            softcap,
+            window,
+            norm: if generation.local_base.is_some() { QkNorm::Heads(norm) } else { QkNorm::None },
+            rope: Some(rope),
+            ..Attending::new(n_heads, n_kv_heads, head_dim)
+        };
+        let h = block.attend(h, &attending)?;
         let h = block.rms_norm("post_attention_norm", h, eps)?;
         x = block.plan.add(&block.name("attn_residual"), x, h)?;
 
@@ -94,11 +93,5 @@ fn decoder(
         let h = block.rms_norm("post_ffw_norm", h, eps)?;
         x = block.plan.add(&block.name("ffn_residual"), x, h)?;
     }
-    let x = plan.select("selected", x);
-    let weight = tensors.vector(&mut plan, "output_norm.weight")?;
-    let x = plan.rms_norm("output_norm", x, weight, eps)?;
-    plan.pool(x, config.pooling()?, true);
-    let output = tensors.output(&mut plan, embeddings)?;
-    let softcap = config.softcap("final_logit_softcapping")?;
-    Ok(plan.logits(x, LogitsSpec { softcap, ..LogitsSpec::new(output) })?)
+    block::logits(config, plan, tensors, x, embeddings, norm, 1.0)
 }

@@ -2,10 +2,10 @@
 //!
 //! Truth: `transformers`, `models/gpt2`.
 
-use whit_base::{Activation, AttendSpec, CacheLayer, Plan, PlanBuilder};
+use whit_base::{Activation, NormKind, Plan, PlanBuilder};
 
 use crate::ModelError;
-use crate::block::{self, Block};
+use crate::block::{self, Attending, Block};
 use crate::config::Config;
 use crate::tensors::Tensors;
 
@@ -13,7 +13,6 @@ pub(crate) fn build(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Pl
     let attention = config.attention()?;
     let (n_heads, head_dim) = (attention.n_heads, attention.head_dim);
     let eps = config.layer_eps()?;
-    let scale = 1.0 / (head_dim as f32).sqrt();
 
     let mut plan = PlanBuilder::new();
     let embeddings = tensors.embeddings(&mut plan, config.n_embd()?)?;
@@ -30,16 +29,12 @@ pub(crate) fn build(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Pl
         let mut block = Block { plan: &mut plan, tensors, layer };
 
         let h = block.layer_norm("attn_norm", x, eps)?;
-        let (q, k, v) = block.qkv(h, n_heads, n_kv_heads, head_dim)?;
-        let cache = block.plan.cache(CacheLayer { n_kv_heads, head_dim, window: None });
-        let spec = AttendSpec { cache, n_heads, scale, softcap: None };
-        let h = block.plan.attend(&block.name("attn"), q, k, v, spec)?;
-        let h = block.linear("attn_output", h)?;
+        let h = block.attend(h, &Attending::new(n_heads, n_kv_heads, head_dim))?;
         x = block.plan.add(&block.name("attn_residual"), x, h)?;
 
         let h = block.layer_norm("ffn_norm", x, eps)?;
         let h = block.ungated(h, Activation::GeluTanh)?;
         x = block.plan.add(&block.name("ffn_residual"), x, h)?;
     }
-    block::layer_normed_logits(config, plan, tensors, x, embeddings, eps)
+    block::logits(config, plan, tensors, x, embeddings, NormKind::Layer { eps }, 1.0)
 }

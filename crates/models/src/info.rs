@@ -2,9 +2,9 @@
 
 use whit_base::DType;
 
-use crate::ModelError;
 use crate::config::Config;
 use crate::tensors::EMBEDDINGS;
+use crate::{ENCODERS, ModelError};
 
 /// Facts about a model file.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,8 +43,12 @@ pub struct ModelInfo {
     pub sliding_window: Option<usize>,
     /// Whether the file brings a chat template.
     pub has_chat_template: bool,
-    /// Whether the model was made for embeddings: the file says how states are pooled.
+    /// Whether the model was made for embeddings: an encoder, or a file that says how states are pooled.
     pub is_embedder: bool,
+    /// Whether it is an encoder, which reads a text as a whole and generates none.
+    pub is_encoder: bool,
+    /// Whether it scores pairs of texts, and gives nothing else.
+    pub ranks: bool,
 }
 
 /// The part of a model that is stored in one format.
@@ -86,6 +90,8 @@ impl ModelInfo {
             Some(whit_files::Value::Array(_)) => None,
             _ => config.opt_size("feed_forward_length")?,
         };
+        let is_encoder = ENCODERS.contains(&config.architecture());
+        let ranks = is_encoder && config.ranks();
         Ok(ModelInfo {
             architecture: config.architecture().to_owned(),
             name: text("general.name")?,
@@ -104,7 +110,10 @@ impl ModelInfo {
             n_vocab: table.n_rows(),
             sliding_window: config.opt_usize("attention.sliding_window")?.filter(|&window| window > 0),
             has_chat_template: metadata.get("tokenizer.chat_template").is_some(),
-            is_embedder: config.opt_usize("pooling_type")?.is_some_and(|kind| kind > 0),
+            is_embedder: !ranks
+                && (is_encoder || config.opt_usize("pooling_type")?.is_some_and(|kind| kind > 0)),
+            is_encoder,
+            ranks,
         })
     }
 

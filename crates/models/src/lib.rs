@@ -7,9 +7,11 @@
 //! family in `hf/families`.
 #![forbid(unsafe_code)]
 
+mod bert;
 mod block;
 mod config;
 mod decoder;
+mod encoder;
 mod error;
 mod gemma;
 mod gemma3;
@@ -18,6 +20,7 @@ mod granite;
 pub mod hf;
 mod info;
 mod llama;
+mod modern_bert;
 mod olmo2;
 mod phi2;
 mod phi3;
@@ -79,7 +82,14 @@ architectures! {
     "olmo2" => olmo2::build,
     "stablelm" => stablelm::build,
     "gpt2" => gpt2::build,
+    "bert" => bert::build,
+    "nomic-bert" => bert::build_nomic,
+    "mpnet" => bert::build_mpnet,
+    "modern-bert" => modern_bert::build,
 }
+
+/// Those of them that read a text as a whole and generate none.
+pub const ENCODERS: &[&str] = &["bert", "nomic-bert", "mpnet", "modern-bert"];
 
 /// Opens a model: a GGUF file (of a split one, any part), or a folder as the Hugging Face Hub keeps models, which is then used
 /// where it lies (see [`hf`]).

@@ -3,10 +3,10 @@
 //!
 //! Truth: `transformers`, `models/phi`.
 
-use whit_base::{Activation, AttendSpec, CacheLayer, Plan, PlanBuilder, RopeStyle};
+use whit_base::{Activation, NormKind, Plan, PlanBuilder, RopeStyle};
 
 use crate::ModelError;
-use crate::block::{self, Block};
+use crate::block::{self, Attending, Block};
 use crate::config::Config;
 use crate::rope;
 use crate::tensors::Tensors;
@@ -15,7 +15,6 @@ pub(crate) fn build(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Pl
     let attention = config.attention()?;
     let (n_heads, head_dim) = (attention.n_heads, attention.head_dim);
     let eps = config.layer_eps()?;
-    let scale = 1.0 / (head_dim as f32).sqrt();
 
     let mut plan = PlanBuilder::new();
     let embeddings = tensors.embeddings(&mut plan, config.n_embd()?)?;
@@ -27,17 +26,12 @@ pub(crate) fn build(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Pl
         let mut block = Block { plan: &mut plan, tensors, layer };
 
         let normed = block.layer_norm("attn_norm", x, eps)?;
-        let (q, k, v) = block.qkv(normed, n_heads, n_kv_heads, head_dim)?;
-        let q = block.plan.rope(&block.name("q"), q, rope, head_dim)?;
-        let k = block.plan.rope(&block.name("k"), k, rope, head_dim)?;
-        let cache = block.plan.cache(CacheLayer { n_kv_heads, head_dim, window: None });
-        let spec = AttendSpec { cache, n_heads, scale, softcap: None };
-        let h = block.plan.attend(&block.name("attn"), q, k, v, spec)?;
-        let h = block.linear("attn_output", h)?;
+        let attending = Attending { rope: Some(rope), ..Attending::new(n_heads, n_kv_heads, head_dim) };
+        let h = block.attend(normed, &attending)?;
         x = block.plan.add(&block.name("attn_residual"), x, h)?;
 
         let h = block.ungated(normed, Activation::GeluTanh)?;
         x = block.plan.add(&block.name("ffn_residual"), x, h)?;
     }
-    block::layer_normed_logits(config, plan, tensors, x, embeddings, eps)
+    block::logits(config, plan, tensors, x, embeddings, NormKind::Layer { eps }, 1.0)
 }

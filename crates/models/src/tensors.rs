@@ -48,11 +48,20 @@ impl<'a> Tensors<'a> {
         Ok(self.find(name)?.n_rows())
     }
 
+    /// The error for a tensor that is there in another shape than is needed.
+    pub(crate) fn misshapen(&self, name: &str, what: &'static str, want: String) -> ModelError {
+        match self.gguf.tensor(name) {
+            Some(info) => shape_error(info, what, want),
+            None => self.missing(name),
+        }
+    }
+
+    fn missing(&self, name: &str) -> ModelError {
+        ModelError::MissingTensor { tensor: name.to_owned(), architecture: self.architecture.to_owned() }
+    }
+
     fn find(&mut self, name: &str) -> Result<&'a TensorInfo, ModelError> {
-        let info = self.gguf.tensor(name).ok_or_else(|| ModelError::MissingTensor {
-            tensor: name.to_owned(),
-            architecture: self.architecture.to_owned(),
-        })?;
+        let info = self.gguf.tensor(name).ok_or_else(|| self.missing(name))?;
         self.used.insert(&info.name);
         Ok(info)
     }

@@ -23,6 +23,8 @@ pub(crate) struct Job {
     /// As the client names it.
     pub(crate) model: String,
     pub(crate) inputs: Vec<Prompt>,
+    /// What the inputs are scored for, by a model that ranks: each vector is then one number, a logit.
+    pub(crate) query: Option<String>,
     /// Leave out the end of a text that is longer than the context, rather than refuse it.
     pub(crate) truncate: bool,
     /// Keep this many values of each vector and bring them to length 1 again.
@@ -36,7 +38,15 @@ pub(crate) struct Job {
 impl Job {
     /// A job with default settings.
     pub(crate) fn new(model: impl Into<String>, inputs: Vec<Prompt>) -> Job {
-        Job { model: model.into(), inputs, truncate: false, dimensions: None, keep_alive: None, n_ctx: None }
+        Job {
+            model: model.into(),
+            inputs,
+            query: None,
+            truncate: false,
+            dimensions: None,
+            keep_alive: None,
+            n_ctx: None,
+        }
     }
 }
 
@@ -86,7 +96,12 @@ pub(crate) async fn run(state: &AppState, job: Job) -> Result<Vectors, ApiError>
             if places.blocking_recv().is_none() {
                 break;
             }
+            let (input, document) = match &job.query {
+                Some(query) => (Prompt::Text(query.clone()), Some(input)),
+                None => (input, None),
+            };
             let request = EmbedRequest {
+                document,
                 truncate: job.truncate,
                 ctx: n_ctx,
                 cancel: Some(token.clone()),

@@ -203,10 +203,10 @@ impl ApiError {
 
     /// The answer in the shape of the API that `path` belongs to, for what is refused before an API sees it.
     pub(crate) fn for_path(&self, path: &str) -> Response {
-        match path {
-            path if path.starts_with("/v1/messages") => self.anthropic(),
-            path if path.starts_with("/v1/") || path == "/infill" => self.openai(),
-            _ => self.ollama(),
+        match ErrorShape::of(path) {
+            ErrorShape::Anthropic => self.anthropic(),
+            ErrorShape::OpenAi => self.openai(),
+            ErrorShape::Ollama => self.ollama(),
         }
     }
 
@@ -219,12 +219,36 @@ impl ApiError {
     }
 }
 
+/// The JSON that an error is told in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorShape {
+    Ollama,
+    OpenAi,
+    Anthropic,
+}
+
+impl ErrorShape {
+    /// What clients of `path` expect.
+    pub(crate) fn of(path: &str) -> ErrorShape {
+        if path.starts_with("/v1/messages") {
+            ErrorShape::Anthropic
+        } else if path.starts_with("/v1/") || path == "/infill" {
+            ErrorShape::OpenAi
+        } else {
+            ErrorShape::Ollama
+        }
+    }
+}
+
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> ApiError {
         match error {
             EngineError::PromptTooLong { n_tokens, n_ctx, .. } => ApiError::ContextLength { n_tokens, n_ctx },
             EngineError::EmptyPrompt
             | EngineError::NoEmbeddings
+            | EngineError::NoGeneration
+            | EngineError::OnlyRanks
+            | EngineError::DoesNotRank
             | EngineError::TokenOutOfRange { .. }
             | EngineError::Setting { .. }
             | EngineError::Text(_) => ApiError::BadRequest(error.to_string()),

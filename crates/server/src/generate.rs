@@ -57,6 +57,11 @@ pub(crate) struct Job {
     pub(crate) n_ctx: Option<usize>,
 }
 
+/// How many of the likeliest tokens stay, as requests say it: 0 and less is all of them.
+pub(crate) fn top_k(asked: i64) -> u32 {
+    u32::try_from(asked.max(0)).unwrap_or(u32::MAX)
+}
+
 impl Job {
     /// A job with default settings.
     pub(crate) fn new(model: impl Into<String>, input: Input) -> Job {

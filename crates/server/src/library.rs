@@ -250,7 +250,7 @@ impl Library {
         let gguf = Gguf::open(&entry.path).map_err(|error| fail(&error))?;
         let info = whit_models::describe(&gguf).map_err(|error| fail(&error))?;
         let template = gguf.metadata().opt_str("tokenizer.chat_template").ok().flatten().map(str::to_owned);
-        let capabilities = capabilities(&gguf, template.as_deref(), info.is_embedder);
+        let capabilities = capabilities(&gguf, template.as_deref(), &info);
         let facts = Arc::new(Facts { info, template, capabilities });
         lock(&self.facts)
             .insert(entry.path.clone(), Known { modified, size: entry.size, facts: Arc::clone(&facts) });
@@ -358,9 +358,14 @@ impl Entry {
 }
 
 /// What a model can do, as clients ask for it.
-fn capabilities(gguf: &Gguf, template: Option<&str>, is_embedder: bool) -> Vec<&'static str> {
+fn capabilities(gguf: &Gguf, template: Option<&str>, info: &ModelInfo) -> Vec<&'static str> {
     // A file that says how states are pooled is of a model that was made for embeddings, not for answers.
-    let mut capabilities = vec![if is_embedder { "embedding" } else { "completion" }];
+    let mut capabilities = match info {
+        _ if info.ranks => return vec!["rerank"],
+        _ if info.is_encoder => return vec!["embedding"],
+        _ if info.is_embedder => vec!["embedding"],
+        _ => vec!["completion"],
+    };
     if let Some(template) = template {
         if template.contains("tools") {
             capabilities.push("tools");

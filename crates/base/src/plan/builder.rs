@@ -2,7 +2,7 @@
 
 use super::{
     Activation, Buffer, BufferId, CacheId, CacheLayer, LinearPart, NormKind, Op, Plan, PoolKind, Rope,
-    RopeId, Rows, Weight, WeightId,
+    RopeId, Rows, Sight, Weight, WeightId,
 };
 
 /// A shape that does not fit, found while a plan is built.
@@ -49,6 +49,25 @@ pub struct AttendSpec {
     pub scale: f32,
     /// `c * tanh(score / c)`.
     pub softcap: Option<f32>,
+    /// Which tokens a token sees.
+    pub sight: Sight,
+    /// Added to the scores, see [`Op::Attend`].
+    pub bias: Option<WeightId>,
+}
+
+/// What [`PlanBuilder::experts`] needs beside its rows: see [`Op::Experts`].
+#[derive(Clone, Copy, Debug)]
+pub struct ExpertsSpec {
+    /// Experts that a row goes through.
+    pub n_used: usize,
+    /// `(n_experts * n_ff, width)`.
+    pub gate: WeightId,
+    /// `(n_experts * n_ff, width)`.
+    pub up: WeightId,
+    /// `(n_experts * width, n_ff)`.
+    pub down: WeightId,
+    /// On the gate.
+    pub act: Activation,
 }
 
 /// What [`PlanBuilder::logits`] needs beside its rows.
@@ -165,12 +184,20 @@ impl PlanBuilder {
         out
     }
 
+    /// Row `t` of the table for a token of type `t`. There must be a row for every type that batches will have.
+    pub fn embed_type(&mut self, name: &str, table: WeightId) -> BufferId {
+        let out = self.buffer(name, self.get(table).n_cols, Rows::All);
+        self.ops.push(Op::EmbedType { table, out });
+        out
+    }
+
     /// RMS norm over each row.
     pub fn rms_norm(&mut self, name: &str, x: BufferId, weight: WeightId, eps: f32) -> Result<BufferId> {
         self.norm(name, x, NormKind::Rms { eps }, Some(weight), None, None)
     }
 
-    /// Any norm; `head_dim` normalizes each run of that many values on its own.
+    /// Any norm; `head_dim` normalizes each run of that many values on its own, with one weight for all of them or one
+    /// for each.
     pub fn norm(
         &mut self,
         name: &str,
@@ -186,7 +213,8 @@ impl PlanBuilder {
             self.check_width(x, "a norm per head", span)?;
         }
         for vector in [weight, bias].into_iter().flatten() {
-            self.check_weight(vector, "norm", Some(1), span)?;
+            let is_for_each = self.get(vector).n_rows == width / span;
+            self.check_weight(vector, "norm", Some(if is_for_each { width / span } else { 1 }), span)?;
         }
         let out = self.buffer(name, width, self.rows(x));
         self.ops.push(Op::Norm { x, kind, weight, bias, head_dim, out });
@@ -245,6 +273,9 @@ impl PlanBuilder {
                 layer.n_kv_heads * layer.head_dim,
             )?;
         }
+        if let Some(bias) = spec.bias {
+            self.check_weight(bias, "attention's bias", Some(spec.n_heads), self.get(bias).n_cols | 1)?;
+        }
         let out = self.buffer(name, spec.n_heads * layer.head_dim, Rows::All);
         self.ops.push(Op::Attend {
             q,
@@ -254,6 +285,8 @@ impl PlanBuilder {
             n_heads: spec.n_heads,
             scale: spec.scale,
             softcap: spec.softcap,
+            sight: spec.sight,
+            bias: spec.bias,
             q_norm: None,
             k_norm: None,
             rope: None,
@@ -295,6 +328,44 @@ impl PlanBuilder {
         let out = self.buffer(name, width, self.rows(x));
         self.ops.push(Op::Add { x, y, out });
         Ok(out)
+    }
+
+    /// The weights of the `n_used` best of each row's experts, given their scores.
+    pub fn route(&mut self, name: &str, x: BufferId, n_used: usize, normalize: bool) -> Result<BufferId> {
+        let n_experts = self.width(x);
+        if !(1..=n_experts).contains(&n_used) {
+            self.check_width(x, "a choice of experts", n_used)?;
+        }
+        let out = self.buffer(name, n_experts, self.rows(x));
+        self.ops.push(Op::Route { x, n_used, normalize, out });
+        Ok(out)
+    }
+
+    /// The feed-forward parts of the experts that `weights` names.
+    pub fn experts(
+        &mut self,
+        name: &str,
+        x: BufferId,
+        weights: BufferId,
+        spec: ExpertsSpec,
+    ) -> Result<BufferId> {
+        let ExpertsSpec { n_used, gate, up, down, act } = spec;
+        let (width, n_experts) = (self.width(x), self.width(weights));
+        let n_ff = self.get(down).n_cols;
+        let what = "experts";
+        self.check_weight(gate, what, Some(n_experts * n_ff), width)?;
+        self.check_weight(up, what, Some(n_experts * n_ff), width)?;
+        self.check_weight(down, what, Some(n_experts * width), n_ff)?;
+        let out = self.buffer(name, width, self.rows(x));
+        self.ops.push(Op::Experts { x, weights, n_used, gate, up, down, act, out });
+        Ok(out)
+    }
+
+    /// The mean of each row's whole sequence.
+    pub fn sequence_mean(&mut self, name: &str, x: BufferId) -> BufferId {
+        let out = self.buffer(name, self.width(x), self.rows(x));
+        self.ops.push(Op::SequenceMean { x, out });
+        out
     }
 
     /// Keeps only the rows whose outputs are wanted.

@@ -14,9 +14,9 @@ mod fuse;
 mod op;
 mod slots;
 
-pub use builder::{AttendSpec, LogitsSpec, PlanBuilder, PlanError};
+pub use builder::{AttendSpec, ExpertsSpec, LogitsSpec, PlanBuilder, PlanError};
 pub use fuse::fuse;
-pub use op::{Activation, HeadNorm, LinearPart, NormKind, Op, PoolKind, RopeStyle};
+pub use op::{Activation, HeadNorm, LinearPart, NormKind, Op, PoolKind, RopeStyle, Sight};
 pub use slots::{Slots, assign_slots};
 
 use crate::{Bytes, DType};
@@ -167,6 +167,35 @@ impl Plan {
             Op::Pool { x, kind, .. } => Some(PoolOutput { kind: *kind, width: self.buffer(*x).width }),
             _ => None,
         })
+    }
+
+    /// Whether some token sees those behind it: sequences must then come whole, each in one segment.
+    pub fn reads_whole(&self) -> bool {
+        self.ops.iter().any(|op| match op {
+            Op::Attend { sight, .. } => *sight != Sight::Before,
+            Op::SequenceMean { .. } => true,
+            _ => false,
+        })
+    }
+
+    /// Types of tokens that the plan tells apart: which text of a pair they belong to.
+    pub fn n_types(&self) -> usize {
+        let types = self.ops.iter().filter_map(|op| match op {
+            Op::EmbedType { table, .. } => Some(self.weight(*table).n_rows),
+            _ => None,
+        });
+        types.min().unwrap_or(1)
+    }
+
+    /// Floats that a row needs beside its buffers: what goes into its experts and comes out of them.
+    pub fn expert_floats(&self) -> usize {
+        let floats = |op: &Op| match op {
+            Op::Experts { x, n_used, down, .. } => {
+                n_used * (2 * self.buffer(*x).width + self.weight(*down).n_cols)
+            }
+            _ => 0,
+        };
+        self.ops.iter().map(floats).max().unwrap_or(0)
     }
 
     /// Whether the plan ends with a vocabulary projection.

@@ -31,6 +31,8 @@ pub enum Activation {
     Gelu,
     /// `max(x, 0)`.
     Relu,
+    /// `tanh(x)`.
+    Tanh,
 }
 
 /// Which two values of a head rotate together.
@@ -49,6 +51,19 @@ pub struct HeadNorm {
     pub weight: WeightId,
     /// Added to the mean square.
     pub eps: f32,
+}
+
+/// Which tokens of its own sequence a token sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sight {
+    /// Itself and those before it, within the cache's window.
+    #[default]
+    Before,
+    /// All of them. Every segment must be a whole sequence; its keys and values are of no use after the operation, so one
+    /// cache does for all layers.
+    All,
+    /// Those at most so many places before or behind it. As for [`All`](Sight::All).
+    Near(usize),
 }
 
 /// Which hidden states of a sequence become its vector.
@@ -105,13 +120,20 @@ pub enum Op {
         /// `(rows, width)`.
         out: BufferId,
     },
+    /// `out[r] = table[type[r]]`: which text of a pair a token belongs to, see [`Batch::types`](crate::Batch::types).
+    EmbedType {
+        /// `(n_types, width)`.
+        table: WeightId,
+        /// `(rows, width)`.
+        out: BufferId,
+    },
     /// Normalizes each row, or each `head_dim` slice of each row.
     Norm {
         /// Input.
         x: BufferId,
         /// Kind and epsilon.
         kind: NormKind,
-        /// `(width)` or `(head_dim)`; `None` multiplies by one.
+        /// `(width)`, or with `head_dim` also `(head_dim)` for all slices alike; `None` multiplies by one.
         weight: Option<WeightId>,
         /// Same length as `weight`.
         bias: Option<WeightId>,
@@ -154,9 +176,8 @@ pub enum Op {
         /// As wide as `x`.
         out: BufferId,
     },
-    /// Appends `k`, `v` to the cache, then `out[h] = softmax(scale * q[h] k^T + mask) v`, heads grouped by key-value head.
-    ///
-    /// The mask lets a row see its own sequence up to its own position, and within the cache's window.
+    /// Appends `k`, `v` to the cache, then `out[h] = softmax(scale * q[h] k^T + bias + mask) v`, heads grouped by key-value
+    /// head. The mask lets a row see what `sight` says of its own sequence.
     Attend {
         /// `(rows, n_heads * head_dim)`.
         q: BufferId,
@@ -172,6 +193,11 @@ pub enum Op {
         scale: f32,
         /// `Some(c)`: scores become `c * tanh(score / c)`.
         softcap: Option<f32>,
+        /// Which tokens a token sees.
+        sight: Sight,
+        /// `(n_heads, 2 n + 1)`, added to the scores by distance: column `n + d` for a key `d` places behind the query,
+        /// where distances beyond `n` count as `n`.
+        bias: Option<WeightId>,
         /// Fused: applied to `q` before the rotation.
         q_norm: Option<HeadNorm>,
         /// Fused: applied to `k` before the rotation.
@@ -219,6 +245,45 @@ pub enum Op {
         /// `(rows, width)`.
         out: BufferId,
     },
+    /// Turns each row of scores into the weights of a mixture: the softmax of all, of which the `n_used` largest stay (of
+    /// equal ones those with lower numbers) and the rest become 0.
+    Route {
+        /// `(rows, n_experts)`.
+        x: BufferId,
+        /// Weights that stay.
+        n_used: usize,
+        /// Bring those that stay to a sum of 1.
+        normalize: bool,
+        /// `(rows, n_experts)`.
+        out: BufferId,
+    },
+    /// `out = sum over e of weights[e] * (act(x Wg[e]^T) * (x Wu[e]^T)) Wd[e]^T`, experts of weight 0 left out.
+    Experts {
+        /// `(rows, width)`.
+        x: BufferId,
+        /// `(rows, n_experts)`, as [`Op::Route`] gives it.
+        weights: BufferId,
+        /// Weights of a row that are not 0, at most.
+        n_used: usize,
+        /// `(n_experts * n_ff, width)`: one below the other.
+        gate: WeightId,
+        /// `(n_experts * n_ff, width)`.
+        up: WeightId,
+        /// `(n_experts * width, n_ff)`.
+        down: WeightId,
+        /// On the gate.
+        act: Activation,
+        /// `(rows, width)`.
+        out: BufferId,
+    },
+    /// `out[r]` is the mean of the rows of `x` that belong to the sequence of row `r`. Every segment must be a whole
+    /// sequence.
+    SequenceMean {
+        /// `(rows, width)`.
+        x: BufferId,
+        /// `(rows, width)`.
+        out: BufferId,
+    },
     /// Keeps only the rows that are wanted for logits or for pooling: `out[i] = x[selected[i]]`, see
     /// [`Batch::selected`](crate::Batch::selected).
     Select {
@@ -257,12 +322,14 @@ impl Op {
     /// The buffers that the operation reads.
     pub fn reads(&self) -> Vec<BufferId> {
         match self {
-            Op::Embed { .. } | Op::EmbedPosition { .. } => vec![],
+            Op::Embed { .. } | Op::EmbedPosition { .. } | Op::EmbedType { .. } => vec![],
             Op::Norm { x, .. }
             | Op::GatedLinear { x, .. }
             | Op::Rope { x, .. }
             | Op::Act { x, .. }
             | Op::Scale { x, .. }
+            | Op::Route { x, .. }
+            | Op::SequenceMean { x, .. }
             | Op::Select { x, .. }
             | Op::Pool { x, .. }
             | Op::Logits { x, .. } => vec![*x],
@@ -270,6 +337,7 @@ impl Op {
             Op::Attend { q, k, v, .. } => vec![*q, *k, *v],
             Op::Glu { gate, up, .. } => vec![*gate, *up],
             Op::Add { x, y, .. } => vec![*x, *y],
+            Op::Experts { x, weights, .. } => vec![*x, *weights],
         }
     }
 
@@ -280,6 +348,7 @@ impl Op {
             Op::Linear { parts, .. } => parts.iter().map(|part| part.out).collect(),
             Op::Embed { out, .. }
             | Op::EmbedPosition { out, .. }
+            | Op::EmbedType { out, .. }
             | Op::Act { out, .. }
             | Op::Scale { out, .. }
             | Op::Norm { out, .. }
@@ -288,6 +357,9 @@ impl Op {
             | Op::Attend { out, .. }
             | Op::Glu { out, .. }
             | Op::Add { out, .. }
+            | Op::Route { out, .. }
+            | Op::Experts { out, .. }
+            | Op::SequenceMean { out, .. }
             | Op::Select { out, .. } => vec![*out],
         }
     }
@@ -298,7 +370,9 @@ impl Op {
             self,
             Op::Embed { .. }
                 | Op::EmbedPosition { .. }
+                | Op::EmbedType { .. }
                 | Op::Attend { .. }
+                | Op::SequenceMean { .. }
                 | Op::Select { .. }
                 | Op::Pool { .. }
                 | Op::Logits { .. }
@@ -309,12 +383,14 @@ impl Op {
     /// Replaces each buffer that the operation reads.
     pub fn map_reads(&mut self, mut f: impl FnMut(BufferId) -> BufferId) {
         match self {
-            Op::Embed { .. } | Op::EmbedPosition { .. } => {}
+            Op::Embed { .. } | Op::EmbedPosition { .. } | Op::EmbedType { .. } => {}
             Op::Norm { x, .. }
             | Op::GatedLinear { x, .. }
             | Op::Rope { x, .. }
             | Op::Act { x, .. }
             | Op::Scale { x, .. }
+            | Op::Route { x, .. }
+            | Op::SequenceMean { x, .. }
             | Op::Select { x, .. }
             | Op::Pool { x, .. }
             | Op::Logits { x, .. } => *x = f(*x),
@@ -336,6 +412,10 @@ impl Op {
             Op::Add { x, y, .. } => {
                 *x = f(*x);
                 *y = f(*y);
+            }
+            Op::Experts { x, weights, .. } => {
+                *x = f(*x);
+                *weights = f(*weights);
             }
         }
     }

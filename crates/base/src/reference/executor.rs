@@ -1,12 +1,13 @@
 //! Executes a Plan one operation at a time, with f32 caches and no reuse of anything.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::ops;
 use crate::quant::{decode_row, dot_row, quantize_activations};
 use crate::{
     Backend, BackendError, Batch, BufferId, Executor, ExecutorLimits, HeadNorm, NormKind, Op, PAGE_TOKENS,
-    Plan, Rope, Weight, WeightId,
+    Plan, PoolKind, Rope, Sight, Weight, WeightId,
 };
 
 /// The scalar backend.
@@ -57,6 +58,17 @@ fn vector(weight: &Weight) -> Vec<f32> {
 
 impl ReferenceExecutor {
     fn linear(&self, x: &[Vec<f32>], id: WeightId, bias: Option<WeightId>) -> Vec<Vec<f32>> {
+        self.linear_part(x, id, 0..self.plan.weight(id).n_rows, bias)
+    }
+
+    /// The product with some rows of a weight.
+    fn linear_part(
+        &self,
+        x: &[Vec<f32>],
+        id: WeightId,
+        rows: Range<usize>,
+        bias: Option<WeightId>,
+    ) -> Vec<Vec<f32>> {
         let weight = self.plan.weight(id);
         let row_bytes = weight.data.len() / weight.n_rows;
         let bias = bias.map(|id| vector(self.plan.weight(id)));
@@ -69,7 +81,7 @@ impl ReferenceExecutor {
                     q.iter().enumerate().map(|(i, &q)| f32::from(q) * d[i / 32]).collect::<Vec<f32>>()
                 });
                 let x = rounded.as_deref().unwrap_or(x);
-                (0..weight.n_rows)
+                rows.clone()
                     .map(|row| {
                         let bytes = &weight.data[row * row_bytes..(row + 1) * row_bytes];
                         dot_row(weight.dtype, bytes, x) + bias.as_ref().map_or(0.0, |bias| bias[row])
@@ -77,6 +89,14 @@ impl ReferenceExecutor {
                     .collect()
             })
             .collect()
+    }
+
+    fn table_row(&self, table: WeightId, row: usize) -> Vec<f32> {
+        let weight = self.plan.weight(table);
+        let row_bytes = weight.data.len() / weight.n_rows;
+        let mut out = vec![0.0; weight.n_cols];
+        decode_row(weight.dtype, &weight.data[row * row_bytes..(row + 1) * row_bytes], &mut out);
+        out
     }
 
     fn prepare_heads(
@@ -126,29 +146,20 @@ impl Executor for ReferenceExecutor {
         for op in &ops {
             match op {
                 Op::Embed { table, scale, out } => {
-                    let weight = self.plan.weight(*table);
-                    let row_bytes = weight.data.len() / weight.n_rows;
                     let rows = batch.tokens.iter().map(|&token| {
-                        let at = token as usize * row_bytes;
-                        let mut row = vec![0.0; weight.n_cols];
-                        decode_row(weight.dtype, &weight.data[at..at + row_bytes], &mut row);
+                        let mut row = self.table_row(*table, token as usize);
                         row.iter_mut().for_each(|v| *v *= scale);
                         row
                     });
                     values.insert(*out, rows.collect());
                 }
                 Op::EmbedPosition { table, out } => {
-                    let weight = self.plan.weight(*table);
-                    let row_bytes = weight.data.len() / weight.n_rows;
-                    let rows = position.iter().map(|&position| {
-                        let mut row = vec![0.0; weight.n_cols];
-                        decode_row(
-                            weight.dtype,
-                            &weight.data[position * row_bytes..(position + 1) * row_bytes],
-                            &mut row,
-                        );
-                        row
-                    });
+                    let rows = position.iter().map(|&position| self.table_row(*table, position));
+                    values.insert(*out, rows.collect());
+                }
+                Op::EmbedType { table, out } => {
+                    let types = (0..batch.tokens.len()).map(|row| batch.types.get(row).copied().unwrap_or(0));
+                    let rows = types.map(|kind| self.table_row(*table, usize::from(kind)));
                     values.insert(*out, rows.collect());
                 }
                 Op::Norm { x, kind, weight, bias, head_dim, out } => {
@@ -157,8 +168,17 @@ impl Executor for ReferenceExecutor {
                     let rows = values[x].iter().map(|x| {
                         let mut row = vec![0.0; x.len()];
                         let span = head_dim.unwrap_or(x.len());
-                        for (x, out) in x.chunks_exact(span).zip(row.chunks_exact_mut(span)) {
-                            ops::norm(*kind, x, weight.as_deref(), bias.as_deref(), out);
+                        for (head, (x, out)) in
+                            x.chunks_exact(span).zip(row.chunks_exact_mut(span)).enumerate()
+                        {
+                            // One for all slices, or one for each.
+                            let own = |all: &'_ Option<Vec<f32>>| -> Option<Vec<f32>> {
+                                all.as_ref().map(|all| {
+                                    let at = if all.len() == span { 0 } else { head * span };
+                                    all[at..at + span].to_vec()
+                                })
+                            };
+                            ops::norm(*kind, x, own(&weight).as_deref(), own(&bias).as_deref(), out);
                         }
                         row
                     });
@@ -192,7 +212,21 @@ impl Executor for ReferenceExecutor {
                         rows.map(|(x, &p)| self.prepare_heads(x, *head_dim, None, Some((rope, p)))).collect();
                     values.insert(*out, rows);
                 }
-                Op::Attend { q, k, v, cache, n_heads, scale, softcap, q_norm, k_norm, rope, out } => {
+                Op::Attend {
+                    q,
+                    k,
+                    v,
+                    cache,
+                    n_heads,
+                    scale,
+                    softcap,
+                    sight,
+                    bias,
+                    q_norm,
+                    k_norm,
+                    rope,
+                    out,
+                } => {
                     let layer = self.plan.cache(*cache).clone();
                     let group = self.group_of_layer[cache.0 as usize];
                     let dim = layer.head_dim;
@@ -208,21 +242,38 @@ impl Executor for ReferenceExecutor {
                         for row in segment.rows.clone() {
                             let rope = rope.map(|id| (self.plan.rope(id), position[row]));
                             let q = self.prepare_heads(&values[q][row], dim, *q_norm, rope);
-                            let first =
-                                layer.window.map_or(0, |window| (position[row] + 1).saturating_sub(window));
-                            let seen: Vec<_> =
-                                (first..=position[row]).map(|p| &self.cache[&key(p)]).collect();
+                            let end = segment.first_position + segment.rows.len();
+                            let here = position[row];
+                            let seen = match sight {
+                                Sight::Before => {
+                                    layer.window.map_or(0, |window| (here + 1).saturating_sub(window))
+                                        ..here + 1
+                                }
+                                Sight::All => 0..end,
+                                Sight::Near(n) => {
+                                    here.saturating_sub(*n)..(here + 1).saturating_add(*n).min(end)
+                                }
+                            };
+                            let biases = |head: usize| -> Vec<f32> {
+                                let Some(bias) = bias else { return Vec::new() };
+                                let row = self.table_row(*bias, head);
+                                let most = row.len() as isize / 2;
+                                let distance = |p: usize| (p as isize - here as isize).clamp(-most, most);
+                                seen.clone().map(|p| row[(most + distance(p)) as usize]).collect()
+                            };
+                            let cached: Vec<_> = seen.clone().map(|p| &self.cache[&key(p)]).collect();
                             for head in 0..*n_heads {
                                 let kv = head / (n_heads / layer.n_kv_heads) * dim;
-                                let keys: Vec<&[f32]> = seen.iter().map(|(k, _)| &k[kv..kv + dim]).collect();
-                                let vals: Vec<&[f32]> = seen.iter().map(|(_, v)| &v[kv..kv + dim]).collect();
+                                let keys: Vec<&[f32]> =
+                                    cached.iter().map(|(k, _)| &k[kv..kv + dim]).collect();
+                                let vals: Vec<&[f32]> =
+                                    cached.iter().map(|(_, v)| &v[kv..kv + dim]).collect();
                                 let span = head * dim..(head + 1) * dim;
                                 ops::attend(
                                     &q[span.clone()],
                                     &keys,
                                     &vals,
-                                    *scale,
-                                    *softcap,
+                                    (*scale, *softcap, &biases(head)),
                                     &mut rows[row][span],
                                 );
                             }
@@ -242,6 +293,44 @@ impl Executor for ReferenceExecutor {
                 Op::Add { x, y, out } => {
                     let rows = values[x].iter().zip(&values[y]);
                     let rows = rows.map(|(x, y)| x.iter().zip(y).map(|(a, b)| a + b).collect()).collect();
+                    values.insert(*out, rows);
+                }
+                Op::Route { x, n_used, normalize, out } => {
+                    let rows = values[x].iter().map(|x| {
+                        let mut row = vec![0.0; x.len()];
+                        ops::route(x, *n_used, *normalize, &mut row);
+                        row
+                    });
+                    let rows = rows.collect();
+                    values.insert(*out, rows);
+                }
+                Op::Experts { x, weights, gate, up, down, act, out, .. } => {
+                    let n_ff = self.plan.weight(*down).n_cols;
+                    let rows = values[x].iter().zip(&values[weights]).map(|(x, weights)| {
+                        let width = x.len();
+                        let mut sum = vec![0.0; width];
+                        for (expert, &weight) in weights.iter().enumerate().filter(|(_, w)| **w != 0.0) {
+                            let own = |n: usize| expert * n..(expert + 1) * n;
+                            let x = std::slice::from_ref(x);
+                            let gate = self.linear_part(x, *gate, own(n_ff), None);
+                            let up = self.linear_part(x, *up, own(n_ff), None);
+                            let given = self.linear_part(&glu(&gate, &up, *act), *down, own(width), None);
+                            sum.iter_mut().zip(&given[0]).for_each(|(sum, v)| *sum += weight * v);
+                        }
+                        sum
+                    });
+                    let rows = rows.collect();
+                    values.insert(*out, rows);
+                }
+                Op::SequenceMean { x, out } => {
+                    let mut rows = vec![Vec::new(); batch.tokens.len()];
+                    for segment in batch.segments {
+                        let states: Vec<&[f32]> =
+                            values[x][segment.rows.clone()].iter().map(Vec::as_slice).collect();
+                        let mut mean = vec![0.0; self.plan.buffer(*x).width];
+                        ops::pool(PoolKind::Mean, false, &states, 0, Some(states.len()), &mut mean);
+                        rows[segment.rows.clone()].fill(mean);
+                    }
                     values.insert(*out, rows);
                 }
                 Op::Select { x, out } => {

@@ -51,6 +51,7 @@ pub fn activation(act: Activation, x: f32) -> f32 {
         }
         Activation::Gelu => 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)),
         Activation::Relu => x.max(0.0),
+        Activation::Tanh => x.tanh(),
     };
     y as f32
 }
@@ -60,13 +61,21 @@ pub fn softcap(cap: f32, x: f32) -> f32 {
     (f64::from(cap) * (f64::from(x) / f64::from(cap)).tanh()) as f32
 }
 
-/// Attention of one query head over the visible keys and values, oldest first: `(n, head_dim)` each.
-pub fn attend(q: &[f32], keys: &[&[f32]], values: &[&[f32]], scale: f32, cap: Option<f32>, out: &mut [f32]) {
+/// Attention of one query head over the visible keys and values, oldest first: `(n, head_dim)` each. `bias` is added to
+/// the score of each key; none, where it is empty.
+pub fn attend(
+    q: &[f32],
+    keys: &[&[f32]],
+    values: &[&[f32]],
+    (scale, cap, bias): (f32, Option<f32>, &[f32]),
+    out: &mut [f32],
+) {
     let scores: Vec<f64> = keys
         .iter()
-        .map(|key| {
+        .enumerate()
+        .map(|(i, key)| {
             let dot: f64 = q.iter().zip(*key).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
-            let score = dot * f64::from(scale);
+            let score = dot * f64::from(scale) + bias.get(i).map_or(0.0, |&bias| f64::from(bias));
             cap.map_or(score, |cap| f64::from(softcap(cap, score as f32)))
         })
         .collect();
@@ -76,6 +85,24 @@ pub fn attend(q: &[f32], keys: &[&[f32]], values: &[&[f32]], scale: f32, cap: Op
     for (d, out) in out.iter_mut().enumerate() {
         let sum: f64 = weights.iter().zip(values).map(|(weight, value)| weight * f64::from(value[d])).sum();
         *out = (sum / total) as f32;
+    }
+}
+
+/// The weights of the `n_used` best of some experts: see [`Op::Route`](crate::Op::Route).
+pub fn route(scores: &[f32], n_used: usize, normalize: bool, weights: &mut [f32]) {
+    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exp = |score: f32| (f64::from(score) - f64::from(max)).exp();
+    let mut best: Vec<usize> = (0..scores.len()).collect();
+    best.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    best.truncate(n_used);
+    let total: f64 = if normalize {
+        best.iter().map(|&expert| exp(scores[expert])).sum()
+    } else {
+        scores.iter().map(|&score| exp(score)).sum()
+    };
+    weights.fill(0.0);
+    for expert in best {
+        weights[expert] = (exp(scores[expert]) / total) as f32;
     }
 }
 
@@ -149,6 +176,7 @@ mod tests {
             (Activation::GeluTanh, 1.0, 0.841_192),
             (Activation::GeluTanh, -2.0, -0.045_402_3),
             (Activation::Relu, -1.0, 0.0),
+            (Activation::Tanh, 0.5, 0.462_117_17),
         ];
         for (act, x, expected) in table {
             let got = activation(act, x);
@@ -167,6 +195,24 @@ mod tests {
         rope(&table(RopeStyle::Halves), 3, &mut head);
         let expected = [3f32.cos(), -2.0 * 1.5f32.sin(), 3f32.sin(), 2.0 * 1.5f32.cos()];
         assert!(head.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{head:?}");
+    }
+
+    #[test]
+    fn the_best_experts_stay() {
+        // Worked out by hand: softmax of logarithms gives the numbers back, over their sum.
+        let scores = [1f32.ln(), 5f32.ln(), 2f32.ln(), 2f32.ln()];
+        for (n_used, normalize, expected) in [
+            (1, false, [0.0, 0.5, 0.0, 0.0]),
+            (1, true, [0.0, 1.0, 0.0, 0.0]),
+            (2, false, [0.0, 0.5, 0.2, 0.0]),
+            (2, true, [0.0, 5.0 / 7.0, 2.0 / 7.0, 0.0]),
+            (4, true, [0.1, 0.5, 0.2, 0.2]),
+        ] {
+            let mut weights = [9.0; 4];
+            route(&scores, n_used, normalize, &mut weights);
+            let near = weights.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6);
+            assert!(near, "{n_used} {normalize}: {weights:?}");
+        }
     }
 
     #[test]

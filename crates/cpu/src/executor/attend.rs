@@ -5,12 +5,12 @@
 
 use std::sync::atomic::Ordering;
 
-use whit_base::{Batch, CacheType, PAGE_TOKENS};
+use whit_base::{Batch, CacheType, PAGE_TOKENS, Sight};
 
 use super::CpuExecutor;
 use super::step::{AttendStep, Buf};
 use crate::cache::padded_head_dim;
-use crate::kernels::attention::AttendBlock;
+use crate::kernels::attention::{AttendBlock, DistanceBias};
 use crate::pool::Worker;
 
 /// Query vectors that a block aims for: enough to reuse a page's loads, few enough for the first-level cache.
@@ -39,13 +39,18 @@ pub(crate) struct AttendItem {
     split: usize,
 }
 
-/// The items of the layers of one cache group; all of them have the same heads.
-#[derive(Default)]
+/// The items of the layers of one cache group that see alike; all of them have the same heads.
 pub(crate) struct GroupItems {
+    pub(crate) group: usize,
+    pub(crate) sight: Sight,
     items: Vec<AttendItem>,
 }
 
 impl GroupItems {
+    pub(crate) fn new(group: usize, sight: Sight) -> GroupItems {
+        GroupItems { group, sight, items: Vec::new() }
+    }
+
     pub(crate) fn items(&self) -> &[AttendItem] {
         &self.items
     }
@@ -71,8 +76,14 @@ impl GroupItems {
                 let offset = block * rows_per_block;
                 let rows = rows_per_block.min(n_rows - offset);
                 let first = segment.first_position + offset;
-                let end = first + rows;
-                let start = window.map_or(0, |window| (first + 1).saturating_sub(window));
+                let whole = segment.first_position + n_rows;
+                let (start, end) = match self.sight {
+                    Sight::Before => {
+                        (window.map_or(0, |window| (first + 1).saturating_sub(window)), first + rows)
+                    }
+                    Sight::All => (0, whole),
+                    Sight::Near(n) => (first.saturating_sub(n), (first + rows).saturating_add(n).min(whole)),
+                };
                 let pieces = start / SPLIT_POSITIONS..end.div_ceil(SPLIT_POSITIONS);
                 let fits = n_partials + pieces.len() * step.n_kv_heads <= max_splits;
                 let n_splits = if rows == 1 && fits { pieces.len() } else { 1 };
@@ -233,7 +244,12 @@ impl CpuExecutor {
         let padded = padded_head_dim(step.head_dim);
         let group = step.n_heads / step.n_kv_heads;
         let scratch = self.block_scratch(worker, group, padded);
-        let items = self.items(step.cache);
+        let items = self.items(step.items);
+        let (window, ahead) = match step.sight {
+            Sight::Before => (step.window.unwrap_or(usize::MAX), 0),
+            Sight::All => (usize::MAX, usize::MAX),
+            Sight::Near(n) => (n.saturating_add(1), n),
+        };
         let table = self.group_of_layer(step.cache);
         let attend = match self.cache_type() {
             CacheType::F16 => self.kernels.attend_f16,
@@ -272,7 +288,14 @@ impl CpuExecutor {
                     q_stride: padded,
                     head_dim: padded,
                     positions,
-                    window: step.window.unwrap_or(usize::MAX),
+                    window,
+                    ahead,
+                    bias: step.bias.as_ref().map(|bias| DistanceBias {
+                        table: bias.rows[item.kv_head * group * bias.stride..].as_ptr(),
+                        stride: bias.stride,
+                        group,
+                        reach: bias.reach,
+                    }),
                     softcap: step.softcap,
                     pages: segment.pages[table],
                     span: item.span,

@@ -22,11 +22,11 @@ pub(crate) fn scratch_bytes(tiles: usize, max_rows: usize) -> usize {
 #[derive(Clone, Copy)]
 pub(crate) struct LinearScratch {
     tiles: *mut u8,
-    floats: *mut f32,
+    pub(crate) floats: *mut f32,
 }
 
 impl CpuExecutor {
-    fn linear_scratch(&self, worker: &Worker<'_>) -> LinearScratch {
+    pub(crate) fn linear_scratch(&self, worker: &Worker<'_>) -> LinearScratch {
         let memory = &self.scratch[worker.index].memory;
         let floats = 4 * (self.limits.max_rows * GEMM_ROWS).max(MAX_GEMV_ROWS * MAX_CHUNK);
         // SAFETY: `scratch_bytes` put the floats at the end of the tiles; the block may be longer for attention.
@@ -42,7 +42,7 @@ impl CpuExecutor {
     }
 
     /// Weight rows per item: whole groups of 32, several items per thread.
-    fn chunk(&self, n_x: usize, total: usize) -> usize {
+    pub(crate) fn chunk(&self, n_x: usize, total: usize) -> usize {
         if n_x > MAX_GEMV_ROWS {
             return GEMM_ROWS;
         }
@@ -50,7 +50,7 @@ impl CpuExecutor {
     }
 
     /// `out[m * stride + r] = dot(w row r0 + r, x row m)` for `n` weight rows.
-    unsafe fn product(
+    pub(crate) unsafe fn product(
         &self,
         x: &Buf,
         n_x: usize,

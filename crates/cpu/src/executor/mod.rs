@@ -5,6 +5,7 @@
 //! within a phase threads take disjoint items, and a barrier ends it.
 
 mod attend;
+mod experts;
 mod linear;
 mod pooling;
 mod run;
@@ -22,7 +23,8 @@ use crate::kernels::{Kernels, gemm_scratch_bytes};
 use crate::level::{Level, LevelError};
 use crate::memory::Memory;
 use crate::pool::Pool;
-use attend::AttendItem;
+use attend::{AttendItem, GroupItems};
+use experts::Gathered;
 use step::{Buf, RopeTable, Step};
 
 /// How the CPU backend is set up. The default takes what the host offers.
@@ -96,6 +98,10 @@ pub(crate) struct CpuExecutor {
     n_vocab: usize,
     /// Positions must stay below: the shortest table of learned ones, or no limit.
     n_positions: usize,
+    /// Types of tokens likewise.
+    n_types: usize,
+    /// Whether every segment must be a whole sequence.
+    reads_whole: bool,
     has_logits: bool,
     pool_output: Option<PoolOutput>,
     /// The rows of the current batch that are selected.
@@ -107,8 +113,10 @@ pub(crate) struct CpuExecutor {
     pub(crate) partials: Memory,
     pub(crate) partial_stride: usize,
     pub(crate) split_done: Vec<AtomicUsize>,
-    /// Attention items of the current batch, per cache group, and the shapes they were made for.
-    items: Vec<attend::GroupItems>,
+    /// Attention items of the current batch.
+    items: Vec<GroupItems>,
+    /// What goes into experts and comes out of them.
+    pub(crate) gathered: Option<Gathered>,
     /// Owns the memory behind the steps' pointers, and the weights.
     buffers: Vec<Memory>,
     _plan: Plan,
@@ -163,24 +171,25 @@ impl CpuExecutor {
             .iter()
             .map(|rope| RopeTable::new(rope, limits.max_rows))
             .collect::<Result<Vec<_>, _>>()?;
-        let steps = step::compile(&plan, &bufs, kernels).map_err(unsupported)?;
+        let mut steps = step::compile(&plan, &bufs, kernels).map_err(unsupported)?;
 
-        for (group, members) in groups.iter().enumerate() {
-            let heads = |step: &Step| match step {
-                Step::Attend(attend) if group_of_layer[attend.cache] == group => {
-                    Some((attend.n_heads, attend.n_kv_heads))
-                }
-                _ => None,
-            };
-            let mut shapes = steps.iter().filter_map(heads);
-            let first = shapes.next();
-            if shapes.any(|shape| Some(shape) != first) {
-                return Err(unsupported(format!(
-                    "{} attention layers of one window with different head counts",
-                    members.layers.len()
-                )));
+        let mut items: Vec<GroupItems> = Vec::new();
+        let mut shapes = Vec::new();
+        for step in &mut steps {
+            let Step::Attend(attend) = step else { continue };
+            let (group, shape) = (group_of_layer[attend.cache], (attend.n_heads, attend.n_kv_heads));
+            let alike = |items: &GroupItems| items.group == group && items.sight == attend.sight;
+            attend.items = items.iter().position(alike).unwrap_or(items.len());
+            if attend.items == items.len() {
+                items.push(GroupItems::new(group, attend.sight));
+                shapes.push(shape);
+            } else if shapes[attend.items] != shape {
+                return Err(unsupported(
+                    "attention layers of one window with different head counts".to_owned(),
+                ));
             }
         }
+        let gathered = Gathered::new(&steps, &limits, &mut buffers)?;
 
         let mut max_queries = 16;
         let mut max_group = 1;
@@ -199,6 +208,7 @@ impl CpuExecutor {
                         max_cols.max(linear.parts.iter().map(|part| part.weight.n_cols).max().unwrap_or(0));
                 }
                 Step::Gated(gated) => max_cols = max_cols.max(gated.gate.n_cols),
+                Step::Experts(experts) => max_cols = max_cols.max(experts.max_cols()),
                 Step::Logits(logits) => max_cols = max_cols.max(logits.weight.n_cols),
                 _ => {}
             }
@@ -221,6 +231,11 @@ impl CpuExecutor {
             _ => None,
         });
         let n_positions = n_positions.min();
+        let n_types = steps.iter().filter_map(|step| match step {
+            Step::EmbedType { table, .. } => Some(table.n_rows),
+            _ => None,
+        });
+        let n_types = n_types.min();
         let partial_stride = max_group * (max_head_dim + 2);
         let pool =
             Pool::new(backend.threads).map_err(|error| unsupported(format!("starting threads: {error}")))?;
@@ -235,6 +250,8 @@ impl CpuExecutor {
             windows: groups.iter().map(|group| group.window).collect(),
             n_vocab: plan.n_vocab,
             n_positions: n_positions.unwrap_or(u32::MAX as usize),
+            n_types: n_types.unwrap_or(usize::MAX),
+            reads_whole: plan.reads_whole(),
             has_logits: plan.has_logits(),
             pool_output: plan.pool(),
             selected: Vec::new(),
@@ -243,7 +260,8 @@ impl CpuExecutor {
             partials: Memory::of::<f32>(n_splits * partial_stride, "attention partials")?,
             partial_stride,
             split_done: (0..n_splits).map(|_| AtomicUsize::new(0)).collect(),
-            items: groups.iter().map(|_| attend::GroupItems::default()).collect(),
+            items,
+            gathered,
             buffers,
             limits,
             _plan: plan,
@@ -258,8 +276,8 @@ impl CpuExecutor {
         self.limits.cache_type
     }
 
-    pub(crate) fn items(&self, layer: usize) -> &[AttendItem] {
-        self.items[self.group_of_layer[layer]].items()
+    pub(crate) fn items(&self, index: usize) -> &[AttendItem] {
+        self.items[index].items()
     }
 
     pub(crate) fn group_of_layer(&self, layer: usize) -> usize {
@@ -301,6 +319,12 @@ impl CpuExecutor {
         if let Some(token) = batch.tokens.iter().find(|&&token| token as usize >= self.n_vocab) {
             return invalid(format!("token {token}, but the vocabulary has {}", self.n_vocab));
         }
+        if !batch.types.is_empty() && batch.types.len() != n_rows {
+            return invalid(format!("types of {} of {n_rows} rows", batch.types.len()));
+        }
+        if let Some(kind) = batch.types.iter().find(|&&kind| usize::from(kind) >= self.n_types) {
+            return invalid(format!("a token of type {kind}, but the model has {}", self.n_types));
+        }
         let mut next = 0;
         for segment in batch.segments {
             if segment.rows.start != next
@@ -310,6 +334,9 @@ impl CpuExecutor {
                 return invalid(
                     "segments must cover the rows in order, with one page table per group".to_owned(),
                 );
+            }
+            if self.reads_whole && segment.first_position != 0 {
+                return invalid("a sequence that sees all of itself must come whole".to_owned());
             }
             next = segment.rows.end;
             let end = segment.first_position + segment.rows.len();
@@ -340,12 +367,12 @@ impl Executor for CpuExecutor {
     fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32], pooled: &mut [f32]) -> Result<(), BackendError> {
         batch.selected(self.pool_output.map(|pool| pool.kind), &mut self.selected);
         self.validate(batch, logits, pooled)?;
-        for (group, items) in self.items.iter_mut().enumerate() {
+        for (index, items) in self.items.iter_mut().enumerate() {
             let layers = self.steps.iter().filter_map(|step| match step {
-                Step::Attend(attend) if self.group_of_layer[attend.cache] == group => Some(&**attend),
+                Step::Attend(attend) if attend.items == index => Some(&**attend),
                 _ => None,
             });
-            items.rebuild(batch, layers, self.windows[group], self.split_done.len());
+            items.rebuild(batch, layers, self.windows[items.group], self.split_done.len());
         }
         let Some(mut pool) = self.pool.take() else {
             return Err(BackendError::InvalidBatch(

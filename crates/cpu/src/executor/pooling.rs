@@ -40,6 +40,30 @@ impl CpuExecutor {
         }
     }
 
+    /// One phase: each sequence's mean, in all of its rows.
+    pub(crate) unsafe fn sequence_mean(&self, x: &Buf, out: &Buf, batch: &Batch<'_>, worker: &Worker<'_>) {
+        loop {
+            let items = worker.take(batch.segments.len(), 1);
+            if items.is_empty() {
+                return;
+            }
+            let rows = batch.segments[items.start].rows.clone();
+            // SAFETY: a thread takes whole sequences, whose rows are in both buffers.
+            unsafe {
+                let mean = out.row(rows.start);
+                std::ptr::write_bytes(mean, 0, out.width);
+                for row in rows.clone() {
+                    (self.kernels.add)(mean, x.row(row), mean, out.width);
+                }
+                (self.kernels.scale)(mean, 1.0 / rows.len() as f32, out.width);
+                for row in rows.clone().skip(1) {
+                    std::ptr::copy_nonoverlapping(mean, out.row(row), out.width);
+                }
+                rows.for_each(|row| out.round(self.kernels, row, 0, out.width));
+            }
+        }
+    }
+
     unsafe fn pool_one(
         &self,
         step: &PoolStep,

@@ -5,6 +5,7 @@ use whit_base::{Batch, NormKind};
 
 use super::CpuExecutor;
 use super::attend::rounds_by_head;
+use super::experts::route;
 use super::step::{Buf, Matrix, Step, Vector};
 use crate::kernels::rows::set_rope_pair;
 use crate::pool::{Pool, Worker};
@@ -71,7 +72,7 @@ impl CpuExecutor {
         });
     }
 
-    fn for_rows(&self, n: usize, worker: &Worker<'_>, mut f: impl FnMut(usize)) {
+    pub(crate) fn for_rows(&self, n: usize, worker: &Worker<'_>, mut f: impl FnMut(usize)) {
         loop {
             let rows = worker.take(n, ROWS_PER_ITEM);
             if rows.is_empty() {
@@ -95,6 +96,9 @@ impl CpuExecutor {
                 }
                 Step::EmbedPosition { table, out } => self.for_rows(n_rows(out), worker, |m| {
                     self.embed(table, 1.0, out, position(batch, m), m);
+                }),
+                Step::EmbedType { table, out } => self.for_rows(n_rows(out), worker, |m| {
+                    self.embed(table, 1.0, out, batch.types.get(m).map_or(0, |&kind| usize::from(kind)), m);
                 }),
                 Step::Norm { x, kind, weight, bias, span, out } => {
                     self.for_rows(n_rows(out), worker, |m| self.norm(x, *kind, weight, bias, *span, out, m));
@@ -139,6 +143,13 @@ impl CpuExecutor {
                     (kernels.add)(x.row(m), y.row(m), out.row(m), out.width);
                     out.round(kernels, m, 0, out.width);
                 }),
+                Step::Route { x, n_used, normalize, out } => self.for_rows(n_rows(out), worker, |m| {
+                    let scores = std::slice::from_raw_parts(x.row(m), x.width);
+                    let weights = std::slice::from_raw_parts_mut(out.row(m), out.width);
+                    route(scores, *n_used, *normalize, weights);
+                }),
+                Step::Experts(step) => self.experts(step, n_rows(&step.x), worker),
+                Step::SequenceMean { x, out } => self.sequence_mean(x, out, batch, worker),
                 Step::Select { x, out } => self.for_rows(n_rows(out), worker, |m| {
                     std::ptr::copy_nonoverlapping(x.row(self.selected[m]), out.row(m), out.width);
                     out.round(kernels, m, 0, out.width);
@@ -173,11 +184,15 @@ impl CpuExecutor {
         out: &Buf,
         m: usize,
     ) {
-        let pointer = |vector: &Option<Vector>| vector.as_ref().map_or(std::ptr::null(), |v| v.as_ptr());
-        let (weight, bias) = (pointer(weight), pointer(bias));
-        // SAFETY: rows are as wide as the plan says, and the vectors as long as the span.
+        // One for all spans of the row, or one for each.
+        let pointer = |vector: &Option<Vector>, at: usize| {
+            let own = |v: &Vector| v[if v.len() == span { 0 } else { at }..].as_ptr();
+            vector.as_ref().map_or(std::ptr::null(), own)
+        };
+        // SAFETY: rows are as wide as the plan says, and the vectors as long as the span, or as the row.
         unsafe {
             for at in (0..x.width).step_by(span) {
+                let (weight, bias) = (pointer(weight, at), pointer(bias, at));
                 let (x, out) = (x.row(m).add(at), out.row(m).add(at));
                 match kind {
                     NormKind::Rms { eps } => {

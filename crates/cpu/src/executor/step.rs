@@ -3,10 +3,12 @@
 use whit_base::quant::decode_row;
 use whit_base::{
     Activation, BackendError, BufferId, DType, ExecutorLimits, HeadNorm, NormKind, Op, Plan, Rope, RopeStyle,
-    Rows, Weight, WeightId,
+    Rows, Sight, Weight, WeightId,
 };
 
+use super::experts::ExpertsStep;
 use super::pooling::PoolStep;
+use crate::kernels::attention::bias_row;
 use crate::kernels::rows::rope_table_len;
 use crate::kernels::{Kernels, QuantMatrix};
 use crate::memory::Memory;
@@ -49,6 +51,18 @@ impl Buf {
                     std::ptr::write_bytes(row.sum32.add(groups), 0, missing);
                 }
             }
+        }
+    }
+
+    /// The rows from `m` on.
+    pub(crate) unsafe fn tail(&self, m: usize) -> Buf {
+        // SAFETY: the caller knows row `m` to exist.
+        unsafe {
+            let rounded = self.rounded.map(|matrix| {
+                let row = matrix.row(m);
+                QuantMatrix { q: row.q, d: row.d, sum32: row.sum32, sum16: row.sum16, ..matrix }
+            });
+            Buf { x: self.row(m), rounded, ..*self }
         }
     }
 
@@ -107,9 +121,28 @@ pub(crate) struct AttendStep {
     pub(crate) head_dim: usize,
     pub(crate) scale: f32,
     pub(crate) softcap: Option<f32>,
+    pub(crate) sight: Sight,
+    /// Which of the executor's lists of items is this step's.
+    pub(crate) items: usize,
+    pub(crate) bias: Option<BiasTable>,
     pub(crate) q_norm: Option<(Vector, f32)>,
     pub(crate) k_norm: Option<(Vector, f32)>,
     pub(crate) rope: Option<usize>,
+}
+
+/// A [`bias_row`] per head.
+pub(crate) struct BiasTable {
+    pub(crate) rows: Vector,
+    pub(crate) stride: usize,
+    pub(crate) reach: usize,
+}
+
+impl BiasTable {
+    fn new(weight: &Weight) -> BiasTable {
+        let by_distance = vector(weight);
+        let rows: Vector = by_distance.chunks_exact(weight.n_cols).flat_map(bias_row).collect();
+        BiasTable { stride: rows.len() / weight.n_rows, rows, reach: weight.n_cols / 2 }
+    }
 }
 
 pub(crate) struct LogitsStep {
@@ -123,6 +156,7 @@ pub(crate) struct LogitsStep {
 pub(crate) enum Step {
     Embed { table: Matrix, scale: f32, out: Buf },
     EmbedPosition { table: Matrix, out: Buf },
+    EmbedType { table: Matrix, out: Buf },
     Norm { x: Buf, kind: NormKind, weight: Option<Vector>, bias: Option<Vector>, span: usize, out: Buf },
     Linear(LinearStep),
     Gated(GatedStep),
@@ -132,6 +166,9 @@ pub(crate) enum Step {
     Act { x: Buf, act: Activation, out: Buf },
     Scale { x: Buf, factor: f32, out: Buf },
     Add { x: Buf, y: Buf, out: Buf },
+    Route { x: Buf, n_used: usize, normalize: bool, out: Buf },
+    Experts(ExpertsStep),
+    SequenceMean { x: Buf, out: Buf },
     Select { x: Buf, out: Buf },
     Pool(PoolStep),
     Logits(LogitsStep),
@@ -194,6 +231,17 @@ pub(crate) fn allocate_slot(
         Rows::All => limits.max_rows,
         Rows::Outputs => limits.max_outputs.max(1),
     };
+    allocate_rows(n_rows, width, rows, rounded, buffers)
+}
+
+/// Memory for so many rows.
+pub(crate) fn allocate_rows(
+    n_rows: usize,
+    width: usize,
+    rows: Rows,
+    rounded: bool,
+    buffers: &mut Vec<Memory>,
+) -> Result<Buf, BackendError> {
     let what = "activations";
     let stride = width.next_multiple_of(16);
     let x = Memory::of::<f32>(n_rows * stride, what)?;
@@ -264,6 +312,7 @@ pub(crate) fn compile(plan: &Plan, bufs: &[Option<Buf>], kernels: &Kernels) -> R
             Op::EmbedPosition { table, out } => {
                 Step::EmbedPosition { table: matrix(*table)?, out: buf(*out)? }
             }
+            Op::EmbedType { table, out } => Step::EmbedType { table: matrix(*table)?, out: buf(*out)? },
             Op::Norm { x, kind, weight, bias, head_dim, out } => {
                 let x = buf(*x)?;
                 Step::Norm {
@@ -299,7 +348,21 @@ pub(crate) fn compile(plan: &Plan, bufs: &[Option<Buf>], kernels: &Kernels) -> R
             Op::Rope { x, rope, head_dim, out } => {
                 Step::Rope { x: buf(*x)?, rope: rope.0 as usize, head_dim: *head_dim, out: buf(*out)? }
             }
-            Op::Attend { q, k, v, cache, n_heads, scale, softcap, q_norm, k_norm, rope, out } => {
+            Op::Attend {
+                q,
+                k,
+                v,
+                cache,
+                n_heads,
+                scale,
+                softcap,
+                sight,
+                bias,
+                q_norm,
+                k_norm,
+                rope,
+                out,
+            } => {
                 let layer = plan.cache(*cache);
                 Step::Attend(Box::new(AttendStep {
                     q: buf(*q)?,
@@ -313,6 +376,9 @@ pub(crate) fn compile(plan: &Plan, bufs: &[Option<Buf>], kernels: &Kernels) -> R
                     head_dim: layer.head_dim,
                     scale: *scale,
                     softcap: *softcap,
+                    sight: *sight,
+                    items: 0,
+                    bias: bias.map(|id| BiasTable::new(plan.weight(id))),
                     q_norm: head_norm(*q_norm),
                     k_norm: head_norm(*k_norm),
                     rope: rope.map(|rope| rope.0 as usize),
@@ -324,6 +390,20 @@ pub(crate) fn compile(plan: &Plan, bufs: &[Option<Buf>], kernels: &Kernels) -> R
             Op::Act { x, act, out } => Step::Act { x: buf(*x)?, act: *act, out: buf(*out)? },
             Op::Scale { x, factor, out } => Step::Scale { x: buf(*x)?, factor: *factor, out: buf(*out)? },
             Op::Add { x, y, out } => Step::Add { x: buf(*x)?, y: buf(*y)?, out: buf(*out)? },
+            Op::Route { x, n_used, normalize, out } => {
+                Step::Route { x: buf(*x)?, n_used: *n_used, normalize: *normalize, out: buf(*out)? }
+            }
+            Op::Experts { x, weights, n_used, gate, up, down, act, out } => Step::Experts(ExpertsStep {
+                x: buf(*x)?,
+                weights: buf(*weights)?,
+                out: buf(*out)?,
+                n_used: *n_used,
+                gate: matrix(*gate)?,
+                up: matrix(*up)?,
+                down: matrix(*down)?,
+                act: *act,
+            }),
+            Op::SequenceMean { x, out } => Step::SequenceMean { x: buf(*x)?, out: buf(*out)? },
             Op::Select { x, out } => Step::Select { x: buf(*x)?, out: buf(*out)? },
             Op::Pool { x, kind, normalize } => {
                 let x = buf(*x)?;

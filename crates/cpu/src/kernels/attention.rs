@@ -45,6 +45,27 @@ impl Element for f32 {
     }
 }
 
+/// What a key's score gains by its distance from the query.
+#[derive(Clone, Copy)]
+pub(crate) struct DistanceBias {
+    /// Of the first head: [`bias_row`], for distances from `-reach - PAGE_TOKENS` on.
+    pub(crate) table: *const f32,
+    /// Elements between heads.
+    pub(crate) stride: usize,
+    /// Heads of the block; query `i` is of head `i % group`.
+    pub(crate) group: usize,
+    /// Distances beyond it count as it.
+    pub(crate) reach: usize,
+}
+
+/// One head's bias for distances from `-reach` to `reach`, with what lies beyond written out as far as a page that begins
+/// or ends at the table's edge reads.
+pub(crate) fn bias_row(by_distance: &[f32]) -> impl Iterator<Item = f32> + '_ {
+    let last = by_distance.len().saturating_sub(1);
+    (0..by_distance.len() + 2 * PAGE_TOKENS)
+        .map(move |i| by_distance[i.saturating_sub(PAGE_TOKENS).min(last)])
+}
+
 /// One block of queries against one span of positions.
 #[derive(Clone, Copy)]
 pub(crate) struct AttendBlock<'a> {
@@ -58,8 +79,12 @@ pub(crate) struct AttendBlock<'a> {
     pub(crate) head_dim: usize,
     /// Position of each query vector.
     pub(crate) positions: &'a [u32],
-    /// Positions that a query sees: itself and `window - 1` before it.
+    /// Positions that a query sees: itself and `window - 1` before it...
     pub(crate) window: usize,
+    /// ...and so many behind it.
+    pub(crate) ahead: usize,
+    /// Added to the scores.
+    pub(crate) bias: Option<DistanceBias>,
     /// `c * tanh(score / c)`.
     pub(crate) softcap: Option<f32>,
     /// The sequence's page table.
@@ -102,8 +127,9 @@ pub(crate) unsafe fn attend<S: Simd, E: Element, const NV: usize, const QB: usiz
             let offset = b.pages[page] as usize * b.page_stride;
             let (k, v) = (b.k.add(offset).cast::<E>(), b.v.add(offset).cast::<E>());
             // Tokens of this page that exist for at least one query; later ones hold nothing.
-            let n_tokens = (highest + 1).min(b.span.1).saturating_sub(first).min(PAGE_TOKENS);
-            let masked = first + PAGE_TOKENS > lowest + 1
+            let n_tokens =
+                (highest + 1).saturating_add(b.ahead).min(b.span.1).saturating_sub(first).min(PAGE_TOKENS);
+            let masked = first + PAGE_TOKENS > (lowest + 1).saturating_add(b.ahead)
                 || first.saturating_add(b.window) <= highest
                 || first < b.span.0
                 || first + PAGE_TOKENS > b.span.1;
@@ -118,10 +144,21 @@ pub(crate) unsafe fn attend<S: Simd, E: Element, const NV: usize, const QB: usiz
                 i += 1;
             }
             for i in 0..b.n_queries {
+                let position = b.positions[i] as usize;
+                if let Some(bias) = &b.bias {
+                    let reach = bias.reach as isize;
+                    let beyond = reach + PAGE_TOKENS as isize;
+                    let distance = (first as isize - position as isize).clamp(-beyond, reach + 1);
+                    let row = bias.table.add(i % bias.group * bias.stride).offset(beyond + distance);
+                    for n in (0..PAGE_TOKENS).step_by(S::N) {
+                        let scores = b.scores.add(i * PAGE_TOKENS + n);
+                        S::store(scores, S::add(S::load(scores), S::load(row.add(n))));
+                    }
+                }
                 if masked {
-                    let position = b.positions[i] as usize;
                     let from = (position + 1).saturating_sub(b.window).max(b.span.0).saturating_sub(first);
-                    let to = (position + 1).min(b.span.1).saturating_sub(first).min(PAGE_TOKENS);
+                    let to = (position + 1).saturating_add(b.ahead).min(b.span.1);
+                    let to = to.saturating_sub(first).min(PAGE_TOKENS);
                     let row = std::slice::from_raw_parts_mut(b.scores.add(i * PAGE_TOKENS), PAGE_TOKENS);
                     row[..from.min(PAGE_TOKENS)].fill(f32::NEG_INFINITY);
                     row[to..].fill(f32::NEG_INFINITY);

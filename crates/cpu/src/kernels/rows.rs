@@ -140,6 +140,7 @@ unsafe fn activate<S: Simd>(act: Activation, x: S::V) -> S::V {
                 S::mul(S::mul(S::splat(0.5), x), S::add(one, erf::<S>(S::mul(x, S::splat(0.707_106_77)))))
             }
             Activation::Relu => S::max(x, S::splat(0.0)),
+            Activation::Tanh => tanh::<S>(x),
         }
     }
 }
@@ -184,6 +185,7 @@ pub(crate) unsafe fn glu<S: Simd>(
             Activation::GeluTanh => arm!(Activation::GeluTanh),
             Activation::Gelu => arm!(Activation::Gelu),
             Activation::Relu => arm!(Activation::Relu),
+            Activation::Tanh => arm!(Activation::Tanh),
         }
     }
 }
@@ -203,6 +205,7 @@ pub(crate) unsafe fn act<S: Simd>(act: Activation, x: *const f32, out: *mut f32,
             Activation::GeluTanh => arm!(Activation::GeluTanh),
             Activation::Gelu => arm!(Activation::Gelu),
             Activation::Relu => arm!(Activation::Relu),
+            Activation::Tanh => arm!(Activation::Tanh),
         }
     }
 }

@@ -9,7 +9,7 @@ use whit_base::quant::{decode_row, encode_row};
 use whit_base::reference::ops;
 use whit_base::{Activation, DType, NormKind, PAGE_TOKENS, Rope, RopeStyle};
 
-use super::attention::AttendBlock;
+use super::attention::{AttendBlock, DistanceBias};
 use super::{FloatJob, GEMM_ROWS, GemmJob, GemvJob, Kernels, QuantMatrix, gemm_scratch_bytes};
 use crate::level::Level;
 
@@ -332,7 +332,9 @@ fn row_operations_match_the_scalar_truth() {
             };
             assert_close(&what("layer_norm"), &got, &expected, 1.0, 1e-5);
 
-            for act in [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu] {
+            for act in
+                [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu, Activation::Tanh]
+            {
                 // Far tails too, where an exponential would overflow.
                 let gate: Vec<f32> =
                     x.iter().enumerate().map(|(i, v)| v * [1.0, 8.0, 100.0, 1e4][i % 4]).collect();
@@ -349,7 +351,9 @@ fn row_operations_match_the_scalar_truth() {
                     );
                 }
             }
-            for act in [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu] {
+            for act in
+                [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu, Activation::Tanh]
+            {
                 unsafe { (kernels.act)(act, x.as_ptr(), got.as_mut_ptr(), n) };
                 let acted: Vec<f32> = x.iter().map(|&x| ops::activation(act, x)).collect();
                 assert_close(&what("act"), &got, &acted, 1.0, 2e-6);
@@ -401,21 +405,38 @@ fn rotation_matches_the_scalar_truth() {
 #[test]
 fn attention_matches_the_scalar_truth() {
     let mut random = Random(6);
-    // (head_dim, queries, first position, window, softcap, first visited position)
-    type Case = (usize, usize, usize, usize, Option<f32>, usize);
+    /// Tokens behind the last query, how many of them a query sees, and how far the bias of distances reaches.
+    type Behind = Option<(usize, usize, Option<usize>)>;
+    // (head_dim, queries, first position, window, softcap, first visited position, what lies behind)
+    type Case = (usize, usize, usize, usize, Option<f32>, usize, Behind);
+    let all = usize::MAX;
     let cases: &[Case] = &[
-        (16, 1, 0, usize::MAX, None, 0),
-        (64, 3, 5, usize::MAX, None, 0),
-        (64, 9, 31, usize::MAX, None, 0),
-        (64, 17, 70, usize::MAX, None, 0),
-        (128, 6, 100, usize::MAX, Some(5.0), 0),
-        (80, 4, 64, usize::MAX, None, 0),
-        (256, 5, 90, 20, None, 64),
-        (32, 12, 90, 33, Some(2.0), 32),
-        (64, 8, 95, usize::MAX, None, 64),
+        (16, 1, 0, all, None, 0, None),
+        (64, 3, 5, all, None, 0, None),
+        (64, 9, 31, all, None, 0, None),
+        (64, 17, 70, all, None, 0, None),
+        (128, 6, 100, all, Some(5.0), 0, None),
+        (80, 4, 64, all, None, 0, None),
+        (256, 5, 90, 20, None, 64, None),
+        (32, 12, 90, 33, Some(2.0), 32, None),
+        (64, 8, 95, all, None, 64, None),
+        (32, 1, 0, all, None, 0, Some((0, all, None))),
+        (32, 7, 3, all, None, 0, Some((90, all, None))),
+        (64, 9, 60, 11, None, 32, Some((70, 10, None))),
+        (16, 12, 40, 33, Some(3.0), 0, Some((20, 32, None))),
+        (32, 40, 0, all, None, 0, Some((0, all, Some(128)))),
+        (32, 11, 70, all, None, 0, Some((100, all, Some(5)))),
+        (16, 5, 33, all, Some(4.0), 0, Some((31, all, Some(32)))),
+        (16, 5, 90, 1, None, 64, Some((3, 0, Some(0)))),
     ];
-    for &(head_dim, n_queries, first, window, softcap, from) in cases {
-        let n_tokens = first + n_queries;
+    for &(head_dim, n_queries, first, window, softcap, from, behind) in cases {
+        let (n_behind, ahead, reach) = behind.unwrap_or((0, 0, None));
+        let n_tokens = first + n_queries + n_behind;
+        // The queries of a block take turns between two heads.
+        let by_distance = [(); 2].map(|()| random.vec(2 * reach.unwrap_or(0) + 1));
+        let bias_rows: Vec<Vec<f32>> =
+            by_distance.iter().map(|row| super::attention::bias_row(row).collect()).collect();
+        let bias_table = bias_rows.concat();
         let n_pages = n_tokens.div_ceil(PAGE_TOKENS);
         // Pages in reverse order, to catch an executor that ignores the table.
         let pages: Vec<u32> = (0..n_pages as u32).rev().collect();
@@ -448,6 +469,13 @@ fn attention_matches_the_scalar_truth() {
                     head_dim,
                     positions: &positions,
                     window,
+                    ahead,
+                    bias: reach.map(|reach| DistanceBias {
+                        table: bias_table.as_ptr(),
+                        stride: bias_rows[0].len(),
+                        group: 2,
+                        reach,
+                    }),
                     softcap,
                     pages: &pages,
                     span: (from, n_tokens),
@@ -463,11 +491,20 @@ fn attention_matches_the_scalar_truth() {
                 for i in 0..n_queries {
                     let position = first + i;
                     let start = from.max((position + 1).saturating_sub(window));
-                    let seen = start..position + 1;
+                    let seen = start..(position + 1).saturating_add(ahead).min(n_tokens);
+                    let bias: Vec<f32> = match reach {
+                        None => vec![],
+                        Some(reach) => {
+                            let reach = reach as isize;
+                            let distance = |p: usize| (p as isize - position as isize).clamp(-reach, reach);
+                            seen.clone().map(|p| by_distance[i % 2][(reach + distance(p)) as usize]).collect()
+                        }
+                    };
                     let k: Vec<&[f32]> = keys[seen.clone()].iter().map(|k| &k[..]).collect();
                     let v: Vec<&[f32]> = values[seen].iter().map(|v| &v[..]).collect();
                     let mut expected = vec![0f32; head_dim];
-                    ops::attend(&q[i * head_dim..][..head_dim], &k, &v, 1.0, softcap, &mut expected);
+                    let how = (1.0, softcap, &bias[..]);
+                    ops::attend(&q[i * head_dim..][..head_dim], &k, &v, how, &mut expected);
                     let got: Vec<f32> = acc[i * head_dim..][..head_dim].iter().map(|x| x / sum[i]).collect();
                     let what =
                         format!("{head_dim} query {i} at {position}, {bytes} bytes, {}", kernels.level);

@@ -164,8 +164,15 @@ def put(model, weights):
     return model
 
 
-def convert(folder, path, name, keys):
-    """The converter's own class for the model in `folder`, with the stub vocabulary."""
+def use_sources(llama_cpp):
+    """The converter wants the gguf package of its own sources, not the published one."""
+    for module in [module for module in sys.modules if module.split(".")[0] == "gguf"]:
+        del sys.modules[module]
+    sys.path[:0] = [llama_cpp, str(pathlib.Path(llama_cpp) / "gguf-py")]
+
+
+def convert(folder, path, name, keys, extra=None):
+    """The converter's own class for the model in `folder`, with the stub vocabulary, and tensors that it leaves out."""
     from conversion.base import ModelBase, gguf
     config = json.loads((folder / "config.json").read_text())
     import conversion
@@ -186,7 +193,16 @@ def convert(folder, path, name, keys):
         for key, value in keys.items():
             self.gguf_writer.add_uint32(key, value)
 
-    stub = type("Stub", (model_class,), {"set_vocab": set_vocab, "model_arch": model_class.model_arch})
+    def generate_extra_tensors(self):
+        yield from model_class.generate_extra_tensors(self)
+        yield from (extra or {}).items()
+
+    def map_tensor_name(self, name, *more, **named):
+        return name if name in (extra or {}) else model_class.map_tensor_name(self, name, *more, **named)
+
+    own = {"set_vocab": set_vocab, "model_arch": model_class.model_arch, "generate_extra_tensors": generate_extra_tensors,
+           "map_tensor_name": map_tensor_name}
+    stub = type("Stub", (model_class,), own)
     with torch.inference_mode():
         converter = stub(folder, gguf.LlamaFileType.ALL_F32, path, model_name=name, eager=True)
         converter.write()
@@ -238,10 +254,7 @@ if __name__ == "__main__":
     parser.add_argument("--only", help="names, by commas")
     parser.add_argument("--check", action="store_true", help="compare with the files that stand here; write nothing")
     arguments = parser.parse_args()
-    # The converter wants the gguf package of its own sources, not the published one.
-    for module in [module for module in sys.modules if module.split(".")[0] == "gguf"]:
-        del sys.modules[module]
-    sys.path[:0] = [arguments.llama_cpp, str(pathlib.Path(arguments.llama_cpp) / "gguf-py")]
+    use_sources(arguments.llama_cpp)
     torch.set_num_threads(1)
     chosen = arguments.only.split(",") if arguments.only else None
     check(chosen) if arguments.check else make(HERE, chosen)

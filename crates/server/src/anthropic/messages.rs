@@ -24,6 +24,7 @@ pub(super) async fn create(State(state): State<AppState>, body: Bytes) -> Respon
 pub(super) async fn count_tokens(State(state): State<AppState>, body: Bytes) -> Response {
     let work = async {
         let mut request: Request = body::parse(&body)?;
+        request.sampling()?;
         let manner = Manner::of(&state, &request.model).await?;
         let tools = request.tools()?;
         let input = Input::Chat(request.chat(&manner, &tools)?);
@@ -176,7 +177,11 @@ impl Blocks {
     }
 
     async fn close(&mut self) {
-        if self.open.take().is_some() {
+        if let Some(open) = self.open.take() {
+            if open == Block::Thinking {
+                // Clients put together what a block has out of its deltas; we sign nothing.
+                self.delta(json!({"type": "signature_delta", "signature": ""})).await;
+            }
             self.send("content_block_stop", json!({"index": self.index})).await;
             self.index += 1;
         }

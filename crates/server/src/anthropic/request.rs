@@ -9,7 +9,7 @@ use whit_sample::Grammar;
 
 use super::describe::{Choice, Content, OutputConfig, Role, Text, Thinking, Tool};
 use crate::error::ApiError;
-use crate::generate::Job;
+use crate::generate::{Job, top_k};
 use crate::openai::answer::{self, Manner, ToolChoice};
 use crate::openai::messages::{text, tool_call};
 use crate::prompt::{Chat, Input};
@@ -34,9 +34,9 @@ pub(super) struct Request {
     /// Keep the likeliest tokens that together have this probability.
     #[schema(minimum = 0, maximum = 1, default = 1.0)]
     top_p: Option<f32>,
-    /// Keep this many of the likeliest tokens; 0: all.
+    /// Keep this many of the likeliest tokens; 0 or less: all.
     #[schema(default = 0)]
-    top_k: Option<u32>,
+    top_k: Option<i64>,
     /// Where the answer ends.
     pub(super) stop_sequences: Option<Vec<String>>,
     /// Answer in events as tokens come.
@@ -145,6 +145,21 @@ impl Request {
         Ok(chat)
     }
 
+    /// How tokens are to be chosen.
+    pub(super) fn sampling(&self) -> Result<SamplerConfig, ApiError> {
+        if let Some(temperature) = self.temperature.filter(|t| !(0.0..=1.0).contains(t)) {
+            return Err(bad(format!("temperature: is {temperature}, but must be from 0 to 1")));
+        }
+        let sampling = SamplerConfig {
+            temperature: self.temperature.unwrap_or(1.0),
+            top_p: self.top_p.unwrap_or(1.0),
+            top_k: top_k(self.top_k.unwrap_or(0)),
+            ..SamplerConfig::default()
+        };
+        sampling.validate()?;
+        Ok(sampling)
+    }
+
     /// All of it.
     pub(super) fn job(&mut self, manner: &Manner, tools: &[Value]) -> Result<Job, ApiError> {
         let max_tokens = match self.max_tokens {
@@ -152,18 +167,11 @@ impl Request {
             Some(n) => return Err(bad(format!("max_tokens: is {n}, but must be at least 1"))),
             None => return Err(bad("max_tokens: Field required")),
         };
-        if let Some(temperature) = self.temperature.filter(|t| !(0.0..=1.0).contains(t)) {
-            return Err(bad(format!("temperature: is {temperature}, but must be from 0 to 1")));
-        }
+        let sampling = self.sampling()?;
         let grammar = self.format()?;
         let chat = self.chat(manner, tools)?;
         let mut job = Job::new(&self.model, Input::Chat(chat));
-        job.sampling = SamplerConfig {
-            temperature: self.temperature.unwrap_or(1.0),
-            top_p: self.top_p.unwrap_or(1.0),
-            top_k: self.top_k.unwrap_or(0),
-            ..SamplerConfig::default()
-        };
+        job.sampling = sampling;
         job.stop = self.stop_sequences.clone().unwrap_or_default();
         job.max_tokens = Some(max_tokens);
         job.grammar = grammar;

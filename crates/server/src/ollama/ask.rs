@@ -216,10 +216,7 @@ async fn answer(
     mut input: Input,
     shape: Shape,
 ) -> Result<Response, ApiError> {
-    let empty = Map::new();
-    let recipe = entry.recipe.as_ref().map_or(&empty, |recipe| &recipe.parameters);
-    let mut options =
-        Options::read(&[recipe, common.options.as_ref().unwrap_or(&empty)], state.config.strict)?;
+    let mut options = Options::of(&state, &entry, common.options.as_ref())?;
     let wants_logprobs = common.logprobs == Some(true);
     options.sampling.logprobs = wants_logprobs.then_some(common.n_top()?);
 
@@ -312,6 +309,9 @@ fn grammar(format: &Value) -> Result<Option<Grammar>, ApiError> {
 /// An empty prompt: loads the model, or with `keep_alive` 0 drops it.
 async fn load(state: &AppState, entry: &Entry, common: &Common, shape: Shape) -> Result<Response, ApiError> {
     common.n_top()?;
+    Options::of(state, entry, common.options.as_ref())?;
+    let facts = facts(state, entry).await?;
+    thinking(&common.think, &facts, &entry.name)?;
     let keep_alive = common.keep_alive.as_ref().map(KeepAlive::from_json).transpose()?;
     let reason = if keep_alive == Some(KeepAlive::For(std::time::Duration::ZERO)) {
         state.manager.unload(entry);

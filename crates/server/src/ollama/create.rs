@@ -99,7 +99,7 @@ fn make(state: &AppState, request: CreateRequest) -> Result<String, ApiError> {
     }
     let parameters = request.parameters.unwrap_or_default();
     // What is wrong with them is said now, not with the first request.
-    Options::read(&[&parameters], state.config.strict)?.sampling.validate()?;
+    Options::read(&[&parameters], state.config.strict)?;
     let files = request.files.unwrap_or_default();
     let (from, base) = match (request.from.filter(|from| !from.is_empty()), files.len()) {
         (Some(from), 0) => {

@@ -128,10 +128,7 @@ async fn make(
     options: Option<Map<String, Value>>,
 ) -> Result<Vectors, ApiError> {
     let entry = state.library.find(&job.model)?;
-    let empty = Map::new();
-    let recipe = entry.recipe.as_ref().map_or(&empty, |recipe| &recipe.parameters);
-    let options = Options::read(&[recipe, options.as_ref().unwrap_or(&empty)], state.config.strict)?;
-    job.n_ctx = options.n_ctx;
+    job.n_ctx = Options::of(state, &entry, options.as_ref())?.n_ctx;
     job.keep_alive = keep_alive.as_ref().map(KeepAlive::from_json).transpose()?;
     embed::run(state, job).await.map_err(|error| match error {
         ApiError::ContextLength { n_tokens, n_ctx } => ApiError::BadRequest(format!(

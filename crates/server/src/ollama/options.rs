@@ -6,6 +6,9 @@ use whit_engine::SamplerConfig;
 
 use crate::config::OverflowPolicy;
 use crate::error::ApiError;
+use crate::generate::top_k;
+use crate::library::Entry;
+use crate::state::AppState;
 
 /// What a request asks of sampling and length.
 #[derive(Debug, Default, PartialEq)]
@@ -41,7 +44,19 @@ const WITHOUT_EFFECT: [&str; 17] = [
 ];
 
 impl Options {
-    /// Reads `layers`, later ones over earlier ones. Unknown names are refused in `strict` mode, else logged.
+    /// What a request asks for, over what the model's recipe sets.
+    pub(super) fn of(
+        state: &AppState,
+        entry: &Entry,
+        asked: Option<&Map<String, Value>>,
+    ) -> Result<Options, ApiError> {
+        let recipe = entry.recipe.as_ref().map(|recipe| &recipe.parameters);
+        let layers: Vec<_> = recipe.into_iter().chain(asked).collect();
+        Options::read(&layers, state.config.strict)
+    }
+
+    /// Reads `layers`, later ones over earlier ones. Unknown names are refused in `strict` mode, else logged; values out
+    /// of range are refused always.
     pub(crate) fn read(layers: &[&Map<String, Value>], strict: bool) -> Result<Options, ApiError> {
         let mut options = Options::default();
         for (name, value) in layers.iter().flat_map(|layer| layer.iter()) {
@@ -50,6 +65,7 @@ impl Options {
             }
             options.set(name, value, strict)?;
         }
+        options.sampling.validate()?;
         Ok(options)
     }
 
@@ -67,7 +83,7 @@ impl Options {
         let sampling = &mut self.sampling;
         match name {
             "temperature" => sampling.temperature = float()?,
-            "top_k" => sampling.top_k = u32::try_from(integer()?.max(0)).unwrap_or(u32::MAX),
+            "top_k" => sampling.top_k = top_k(integer()?),
             "top_p" => sampling.top_p = float()?,
             "min_p" => sampling.min_p = float()?,
             "typical_p" => sampling.typical_p = float()?,
@@ -150,6 +166,7 @@ mod tests {
             (json!({"temperature": "hot"}), false, Some("option \"temperature\" must be of type float32")),
             (json!({"num_ctx": 1.5}), false, Some("option \"num_ctx\" must be of type integer")),
             (json!({"stop": [1]}), false, Some("option \"stop\" must be of type array of strings")),
+            (json!({"typical_p": -1}), false, Some("typical_p is -1, but must be a number from 0 to 1")),
             (json!({"tempreature": 1}), true, Some("invalid option \"tempreature\"")),
             (json!({"tempreature": 1}), false, None),
             (json!({"num_gpu": 1}), true, None),

@@ -8,7 +8,7 @@ use whit_engine::SamplerConfig;
 
 use crate::config::{KeepAlive, OverflowPolicy};
 use crate::error::ApiError;
-use crate::generate::Job;
+use crate::generate::{Job, top_k};
 use crate::openapi::Time;
 
 /// Most answers to one request.
@@ -41,9 +41,9 @@ pub(super) struct Settings {
     n: Option<usize>,
     /// Token id to what is added to its logit, from -100 to 100.
     logit_bias: Option<BTreeMap<String, f32>>,
-    /// Keep this many of the likeliest tokens; 0: all.
+    /// Keep this many of the likeliest tokens; 0 or less: all.
     #[schema(default = 0)]
-    top_k: Option<u32>,
+    top_k: Option<i64>,
     /// Keep tokens at least this likely, measured against the likeliest.
     #[schema(minimum = 0, maximum = 1, default = 0.0)]
     min_p: Option<f32>,
@@ -107,7 +107,7 @@ impl Settings {
             repeat_last_n: -1,
             temperature: self.temperature(),
             top_p: self.top_p(),
-            top_k: self.top_k.unwrap_or(0),
+            top_k: top_k(self.top_k.unwrap_or(0)),
             min_p: self.min_p.unwrap_or(0.0),
             typical_p: self.typical_p.unwrap_or(1.0),
             repeat_penalty: self.repeat_penalty.unwrap_or(1.0),

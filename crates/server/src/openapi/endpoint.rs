@@ -7,9 +7,10 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
+use crate::error::ErrorShape;
 use crate::guard;
 
-/// Whose shapes an endpoint has; its errors follow.
+/// Whose an endpoint is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Api {
     Ollama,
@@ -28,16 +29,16 @@ impl Api {
             Api::Own => "Whit",
         }
     }
+}
 
-    /// The schema of its errors.
-    fn error(self) -> Value {
-        let name = match self {
-            Api::Ollama | Api::Own => "Error",
-            Api::OpenAi => "OpenAiError",
-            Api::Anthropic => "AnthropicError",
-        };
-        json!({"$ref": format!("#/components/schemas/{name}")})
-    }
+/// The schema of the errors of `path`.
+fn error_schema(path: &str) -> Value {
+    let name = match ErrorShape::of(path) {
+        ErrorShape::Ollama => "Error",
+        ErrorShape::OpenAi => "OpenAiError",
+        ErrorShape::Anthropic => "AnthropicError",
+    };
+    json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
 /// A schema and the name under which others refer to it.
@@ -234,7 +235,7 @@ impl Endpoint {
         statuses.sort_unstable();
         statuses.dedup();
         for status in statuses {
-            let error = json!({"application/json": {"schema": api.error()}});
+            let error = json!({"application/json": {"schema": error_schema(self.path)}});
             let mut response = json!({"description": reason(status), "content": error});
             if self.method == "head" {
                 response = json!({"description": reason(status)});

@@ -13,7 +13,7 @@ use whit_engine::{Done, Event, FinishReason, SamplerConfig};
 
 use crate::body;
 use crate::error::ApiError;
-use crate::generate::{self, Job, Stream};
+use crate::generate::{self, Job, Stream, top_k};
 use crate::openai::sse;
 use crate::prompt::{Gap, Input};
 use crate::state::AppState;
@@ -157,7 +157,7 @@ async fn fill(state: AppState, body: &Bytes) -> Result<Response, ApiError> {
     let job = Job {
         sampling: SamplerConfig {
             temperature: request.temperature.unwrap_or(0.8),
-            top_k: u32::try_from(request.top_k.unwrap_or(40).max(0)).unwrap_or(u32::MAX),
+            top_k: top_k(request.top_k.unwrap_or(40)),
             top_p: request.top_p.unwrap_or(0.95),
             min_p: request.min_p.unwrap_or(0.05),
             seed: request.seed.and_then(|seed| u64::try_from(seed).ok()),

@@ -1,9 +1,9 @@
 //! `/api/rerank`, `/v1/rerank` and `/rerank`: documents in the order in which they fit a query. Shapes as of Jina, Cohere
 //! and llama-server.
 //!
-//! The score is the cosine of the vectors that the model gives for the query and for the document. It is worth as much as
-//! these vectors are: little, for a model that was not made for embeddings. Models with a head that ranks pairs of texts
-//! are not supported yet.
+//! A model with a head that ranks reads the query with each document; its score comes as a number from 0 to 1 (the logistic
+//! function of what the head says). Of other models it is the cosine of the vectors that they give for the query and for the
+//! document: worth as much as these vectors are, little for a model that was not made for embeddings.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -16,6 +16,7 @@ use whit_engine::Prompt;
 use crate::body;
 use crate::embed::{self, Job};
 use crate::error::ApiError;
+use crate::own::blocking;
 use crate::state::AppState;
 
 #[derive(Deserialize, ToSchema)]
@@ -61,7 +62,7 @@ pub(super) struct Ranking {
 struct Ranked {
     /// Which of the documents.
     index: usize,
-    /// The cosine of its vector and the query's, from -1 to 1.
+    /// From 0 to 1, of a model that ranks; of others the cosine of its vector and the query's, from -1 to 1.
     relevance_score: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     document: Option<Text>,
@@ -89,16 +90,31 @@ async fn rank(state: &AppState, body: &Bytes) -> Result<Ranking, ApiError> {
             Document::Text(text) | Document::Object(Text { text }) => Text { text },
         })
         .collect();
-    let texts = std::iter::once(&request.query).chain(documents.iter().map(|document| &document.text));
-    let inputs = texts.map(|text| Prompt::Text(text.clone())).collect();
-    let made = embed::run(state, Job { truncate: true, ..Job::new(&request.model, inputs) }).await?;
+    let entry = state.library.find(&request.model)?;
+    let library = state.clone();
+    let ranks = blocking(move || Ok(library.library.facts(&entry)?.info.ranks)).await?;
+    let texts = documents.iter().map(|document| Prompt::Text(document.text.clone()));
+    let (inputs, query) = if ranks {
+        (texts.collect(), Some(request.query))
+    } else {
+        (std::iter::once(Prompt::Text(request.query)).chain(texts).collect(), None)
+    };
+    let made = embed::run(state, Job { truncate: true, query, ..Job::new(&request.model, inputs) }).await?;
+    let scores: Vec<f64> = if ranks {
+        made.vectors
+            .iter()
+            .map(|score| logistic(f64::from(score.first().copied().unwrap_or_default())))
+            .collect()
+    } else {
+        made.vectors[1..].iter().map(|vector| embed::cosine(&made.vectors[0], vector)).collect()
+    };
     let mut results: Vec<Ranked> = documents
         .into_iter()
-        .zip(&made.vectors[1..])
+        .zip(scores)
         .enumerate()
-        .map(|(index, (document, vector))| Ranked {
+        .map(|(index, (document, relevance_score))| Ranked {
             index,
-            relevance_score: embed::cosine(&made.vectors[0], vector),
+            relevance_score,
             document: (request.return_documents == Some(true)).then_some(document),
         })
         .collect();
@@ -110,4 +126,8 @@ async fn rank(state: &AppState, body: &Bytes) -> Result<Ranking, ApiError> {
         results,
         usage: RankingUsage { prompt_tokens: made.n_tokens, total_tokens: made.n_tokens },
     })
+}
+
+fn logistic(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
 }

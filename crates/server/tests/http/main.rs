@@ -5,6 +5,7 @@
 mod client;
 mod conversations;
 mod embed;
+mod encoders;
 mod faults;
 mod guards;
 mod infill;

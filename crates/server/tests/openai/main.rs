@@ -11,11 +11,10 @@ mod client;
 mod completions;
 mod files;
 mod responses;
-
-use std::path::Path;
+mod thinking;
 
 use serde_json::Value;
-use whit_files::Gguf;
+use whit_files::{Gguf, GgufWriter};
 
 use crate::client::{Answer, Tested, golden, rewrite};
 
@@ -29,12 +28,12 @@ const TEMPLATE: &str = "{# <tool_call> #}{% for m in messages %}{{ m.role }}: {{
 fn start() -> (Tested, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("json.gguf");
-    braces(&path);
+    rewrite("llama-gqa-llama3", &path, |writer| with_braces(writer, TEMPLATE));
     (Tested::with(|config| config.files.push(("json".to_owned(), path.clone()))), folder)
 }
 
-/// The golden model with `{}[]<>` where the stub vocabulary has `#@&=*+`.
-fn braces(path: &Path) {
+/// Gives the golden model `{}[]<>` where the stub vocabulary has `#@&=*+`, and a template.
+fn with_braces(writer: &mut GgufWriter, template: &str) {
     let gguf = Gguf::open(golden("llama-gqa-llama3.gguf")).unwrap();
     let tokens: Vec<Vec<u8>> = gguf
         .metadata()
@@ -50,10 +49,8 @@ fn braces(path: &Path) {
             other => other.to_vec(),
         })
         .collect();
-    rewrite("llama-gqa-llama3", path, |writer| {
-        writer.set_strings("tokenizer.ggml.tokens", &tokens);
-        writer.set("tokenizer.chat_template", TEMPLATE);
-    });
+    writer.set_strings("tokenizer.ggml.tokens", &tokens);
+    writer.set("tokenizer.chat_template", template);
 }
 
 /// The events of a stream: name and data. The end of OpenAI's streams is `[DONE]`, given as a string.
