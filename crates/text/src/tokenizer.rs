@@ -60,7 +60,7 @@ const END_OF_TURN: [&str; 6] =
 /// What to do with special tokens while encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncodeOptions {
-    /// Add BOS, EOS or SEP as the model wants them. A BOS that the text already begins with is not doubled.
+    /// Add BOS, EOS or SEP as the model wants them. What a text already begins with is not doubled.
     pub add_special: bool,
     /// Read control tokens spelled out in the text as what they are. Off for anything that a user wrote.
     pub parse_special: bool,
@@ -394,10 +394,7 @@ impl Tokenizer {
         let mut place = Place { after_special: true, at_start: true };
         self.special.split(&self.vocab, text, options.parse_special, |fragment| match fragment {
             Fragment::Token(id) => {
-                let doubled = place.at_start && n_opening > 0 && out.last() == Some(&id);
-                if !doubled {
-                    out.push(id);
-                }
+                out.push(id);
                 place = Place { after_special: true, at_start: false };
                 Ok(())
             }
@@ -406,6 +403,10 @@ impl Tokenizer {
                 plain(self, part, here, work, &mut out)
             }
         })?;
+        let (opening, rest) = out.split_at(n_opening);
+        if rest.starts_with(opening) {
+            out.drain(..n_opening);
+        }
         if options.add_special {
             out.extend(self.template.closing());
         }
@@ -486,8 +487,7 @@ impl Tokenizer {
                 skip_space = self.remove_extra_whitespaces;
             }
         }
-        if self.remove_extra_whitespaces && escaped.len() > spm::SPACE.len() && escaped.ends_with(spm::SPACE)
-        {
+        if self.remove_extra_whitespaces && escaped.ends_with(spm::SPACE) {
             escaped.truncate(escaped.len() - spm::SPACE.len());
         }
         escaped

@@ -75,13 +75,15 @@ impl Unigram {
         for &(id, start, end) in path.iter().rev() {
             match id {
                 Some(id) => out.push(id),
-                None => self.unknown(&word.as_bytes()[start..end], out),
+                None => self.unknown(vocab, &word.as_bytes()[start..end], out),
             }
         }
     }
 
-    fn unknown(&self, bytes: &[u8], out: &mut Vec<u32>) {
-        if let Some(ids) = &self.byte_ids
+    fn unknown(&self, vocab: &Vocab, bytes: &[u8], out: &mut Vec<u32>) {
+        if let Some(id) = vocab.find_plain(bytes) {
+            out.push(id);
+        } else if let Some(ids) = &self.byte_ids
             && bytes.iter().all(|&byte| ids[usize::from(byte)].is_some())
         {
             out.extend(bytes.iter().filter_map(|&byte| ids[usize::from(byte)]));
@@ -111,7 +113,8 @@ impl Unigram {
                 {
                     // Tokens that were added by hand have no score of the training's.
                     let score = if vocab.kind(id) == TokenKind::UserDefined { 0.0 } else { vocab.score(id) };
-                    offer(end, f64::from(score), Some(id));
+                    // Some files take ordinary text for unknown; it is fused with what is.
+                    offer(end, f64::from(score), Some(id).filter(|_| self.unk != Some(id)));
                 }
             }
             let next = start + c.len_utf8();

@@ -16,20 +16,27 @@ struct Family {
     name: &'static str,
     /// `tokenizer.ggml.model` and `.pre` of its GGUF files; `None` where no such name says what the file says.
     gguf: Option<(&'static str, &'static str)>,
-    /// Whether decoding gives the text back: always, or but for its Unicode form.
     returns: Returns,
     /// Whether the file itself says what stands around a text. (Where it does not, its configuration does.)
     frame: bool,
 }
 
+/// What decoding gives back.
 #[derive(Clone, Copy, PartialEq)]
 enum Returns {
     Text,
+    /// The text in Unicode's composed form.
     Composed,
+    /// The text, less one space that begins it: the decoder drops one, and the encoder puts none.
+    WithoutFirstSpace,
 }
 
 const fn family(name: &'static str, gguf: Option<(&'static str, &'static str)>, returns: Returns) -> Family {
     Family { name, gguf, returns, frame: true }
+}
+
+const fn without_frame(family: Family) -> Family {
+    Family { frame: false, ..family }
 }
 
 const FAMILIES: &[Family] = &[
@@ -37,7 +44,18 @@ const FAMILIES: &[Family] = &[
     family("llama3_2", Some(("gpt2", "llama-bpe")), Returns::Text),
     family("qwen2_5", Some(("gpt2", "qwen2")), Returns::Composed),
     family("qwen3", Some(("gpt2", "qwen2")), Returns::Composed),
+    family("qwen3_5", Some(("gpt2", "qwen35")), Returns::Composed),
     family("gemma3", Some(("llama", "default")), Returns::Text),
+    // The vocabulary of Mistral 7B, whatever its name.
+    family("llama2", Some(("llama", "default")), Returns::Text),
+    family("internlm2", Some(("llama", "default")), Returns::WithoutFirstSpace),
+    // Of Mistral NeMo and Ministral.
+    family("mistral_nemo", Some(("gpt2", "tekken")), Returns::Text),
+    // Of gpt-oss and Phi-4-mini.
+    family("gpt4o", Some(("gpt2", "gpt-4o")), Returns::Text),
+    family("glm4", Some(("gpt2", "llama-bpe")), Returns::Text),
+    without_frame(family("deepseek_r1", Some(("gpt2", "deepseek-v3")), Returns::Text)),
+    without_frame(family("deepseek_coder", Some(("gpt2", "deepseek-coder")), Returns::Text)),
 ];
 
 fn data() -> Option<PathBuf> {
@@ -102,34 +120,30 @@ fn same_ids_as_the_tokenizers_crate() {
         let Some((bytes, file)) = read(family.name) else { return };
         let theirs = tokenizers::Tokenizer::from_bytes(&bytes).unwrap();
         let ours = Tokenizer::new(file.spec()).unwrap();
-        on_texts(800, |text| {
+        on_texts(600, |text| {
             let expected = theirs.encode(text, false).unwrap();
             let got = ours.encode(text, MARKED).unwrap();
             prop_assert_eq!(&got, expected.get_ids(), "{} on {:?}", family.name, text);
             Ok(())
         });
-        println!("{}: 800 texts", family.name);
+        for (a, b) in [("a query", "One, or two answers."), ("", ""), (" x", ""), ("", "日本")] {
+            same_frames(family, &ours, &theirs, a, b);
+        }
+        println!("{}: 600 texts", family.name);
     }
 }
 
-#[test]
-fn same_frames_as_the_tokenizers_crate() {
-    for family in FAMILIES {
-        let Some((bytes, file)) = read(family.name) else { return };
-        let theirs = tokenizers::Tokenizer::from_bytes(&bytes).unwrap();
-        let ours = Tokenizer::new(file.spec()).unwrap();
-        for (a, b) in [("a query", "One, or two answers."), ("", ""), (" x", ""), ("", "日本")] {
-            if family.frame {
-                let single = theirs.encode(a, true).unwrap();
-                assert_eq!(ours.encode(a, EncodeOptions::TEXT).unwrap(), single.get_ids(), "{}", family.name);
-            }
-            for add_special in [false, family.frame] {
-                let expected = theirs.encode((a, b), add_special).unwrap();
-                let (ids, kinds) = ours.encode_pair(a, b, EncodeOptions { add_special, ..MARKED }).unwrap();
-                assert_eq!(ids, expected.get_ids(), "{}: {a:?}, {b:?}", family.name);
-                assert_eq!(kinds, expected.get_type_ids(), "{}: {a:?}, {b:?}", family.name);
-            }
-        }
+/// What is put around one text, and around two.
+fn same_frames(family: &Family, ours: &Tokenizer, theirs: &tokenizers::Tokenizer, a: &str, b: &str) {
+    if family.frame {
+        let single = theirs.encode(a, true).unwrap();
+        assert_eq!(ours.encode(a, EncodeOptions::TEXT).unwrap(), single.get_ids(), "{}", family.name);
+    }
+    for add_special in [false, family.frame] {
+        let expected = theirs.encode((a, b), add_special).unwrap();
+        let (ids, kinds) = ours.encode_pair(a, b, EncodeOptions { add_special, ..MARKED }).unwrap();
+        assert_eq!(ids, expected.get_ids(), "{}: {a:?}, {b:?}", family.name);
+        assert_eq!(kinds, expected.get_type_ids(), "{}: {a:?}, {b:?}", family.name);
     }
 }
 
@@ -146,10 +160,13 @@ fn names_of_a_gguf_give_the_same_ids() {
         assert_eq!((spec.model, spec.pre), (model, Some(pre)), "{}", family.name);
         let by_names = Tokenizer::new(spec).unwrap();
         let by_rules = Tokenizer::new(file.spec()).unwrap();
-        on_texts(300, |text| {
-            let text = &without_marks(text);
-            let expected = by_rules.encode(text, EncodeOptions::PROMPT).unwrap();
-            let got = by_names.encode(text, EncodeOptions::PROMPT).unwrap();
+        on_texts(200, |text| {
+            // No name says that text is composed first, save `qwen2` here.
+            let text = &without_marks(text).nfc().collect::<String>();
+            // A GGUF has room for one token before a text; this family's templates write out both.
+            let add_special = family.name != "glm4";
+            let expected = by_rules.encode(text, EncodeOptions { add_special, ..MARKED }).unwrap();
+            let got = by_names.encode(text, EncodeOptions { add_special, ..MARKED }).unwrap();
             prop_assert_eq!(got, expected, "{} on {:?}", family.name, text);
             Ok(())
         });
@@ -161,7 +178,7 @@ fn decoding_gives_the_text_back() {
     for family in FAMILIES {
         let Some((_, file)) = read(family.name) else { return };
         let ours = Tokenizer::new(file.spec()).unwrap();
-        on_texts(300, |text| {
+        on_texts(200, |text| {
             let text = &without_marks(text);
             let options = DecodeOptions { skip_special: false, strip_space_prefix: true };
             let ids = ours.encode(text, EncodeOptions { parse_special: false, ..MARKED }).unwrap();
@@ -176,6 +193,7 @@ fn decoding_gives_the_text_back() {
             let expected = match family.returns {
                 Returns::Text => text.to_owned(),
                 Returns::Composed => text.nfc().collect(),
+                Returns::WithoutFirstSpace => text.strip_prefix(' ').unwrap_or(text).to_owned(),
             };
             prop_assert_eq!(whole, expected, "{}", family.name);
             Ok(())

@@ -1,12 +1,15 @@
 //! Chat templates, against what `transformers` renders (see `templates/render.py`), and their sandbox.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::path::Path;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use whit_text::{
     ChatInput, ChatTemplate, EncodeOptions, Message, TemplateLimits, TemplateTokens, TextError, Tokenizer,
-    VocabSpec,
+    TokenizerJson, VocabSpec,
 };
 
 /// 2024-07-26 12:00, where the clock of `render.py` stands.
@@ -20,16 +23,18 @@ fn render(template: &str, messages: &[Message]) -> Result<String, TextError> {
     ChatTemplate::new(template, tokens())?.render(&ChatInput::new(messages))
 }
 
-#[test]
-fn renders_as_transformers_does() {
+fn here(name: &str) -> String {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/templates");
-    let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
-    let cases: Map<String, Value> = serde_json::from_str(&read("cases.json")).unwrap();
-    let expected: Vec<Value> = serde_json::from_str(&read("expected.json")).unwrap();
+    std::fs::read_to_string(dir.join(name)).unwrap()
+}
+
+/// Renders every row of a golden file and compares by `same`, which is given our text and the row's.
+fn compare(golden: &str, source: impl Fn(&str) -> String, same: impl Fn(&str, &str) -> bool) -> usize {
+    let cases: Map<String, Value> = serde_json::from_str(&here("cases.json")).unwrap();
+    let expected: Vec<Value> = serde_json::from_str(&here(golden)).unwrap();
     let mut failures = Vec::new();
     for row in &expected {
         let (name, case) = (row["template"].as_str().unwrap(), row["case"].as_str().unwrap());
-        let template = ChatTemplate::new(&read(&format!("{name}.jinja")), tokens()).unwrap();
         let case_value = &cases[case];
         let messages: Vec<Message> = serde_json::from_value(case_value["messages"].clone()).unwrap();
         let tools: Vec<Value> =
@@ -41,19 +46,18 @@ fn renders_as_transformers_does() {
             now: Some(NOW),
             ..ChatInput::new(&messages)
         };
-        let got = template.render(&input);
-        let same = match (&got, row["text"].as_str()) {
-            (Ok(got), Some(text)) => got == text,
+        let got = ChatTemplate::new(&source(name), tokens()).and_then(|template| template.render(&input));
+        let equal = match (&got, row["text"].as_str()) {
+            (Ok(got), Some(text)) => same(got, text),
             // Errors must agree that there is one; the template's own must have its words.
             (Err(TextError::TemplateRefused { message }), None) => row["error"] == message.as_str(),
             (Err(_), None) => true,
             _ => false,
         };
-        if !same {
+        if !equal {
             failures.push(format!("{name}, {case}:\n got {got:?}\nwant {:?}{}", row["text"], row["error"]));
         }
     }
-    assert!(expected.len() >= 96, "{} cases", expected.len());
     assert!(
         failures.is_empty(),
         "{} of {} differ\n{}",
@@ -62,6 +66,41 @@ fn renders_as_transformers_does() {
         failures.join("\n\n")
     );
     println!("{} renderings", expected.len());
+    expected.len()
+}
+
+#[test]
+fn renders_as_transformers_does() {
+    let n = compare("expected.json", |name| here(&format!("{name}.jinja")), |got, text| got == text);
+    assert!(n >= 96, "{n} cases");
+}
+
+/// The templates that packages carry, see `templates/render.py`; `cargo xtask test` fetches them.
+#[test]
+fn renders_the_templates_of_packages_as_transformers_does() {
+    let Some(data) = std::env::var_os("WHIT_TEST_DATA").map(PathBuf::from) else {
+        eprintln!("SKIPPED: WHIT_TEST_DATA is not set; run cargo xtask test");
+        return;
+    };
+    let source = |name: &str| {
+        std::fs::read_to_string(data.join("templates").join(format!("{name}.jinja"))).unwrap_or_else(|_| {
+            let dir = data.join("tokenizer-json").join(name);
+            let read = |file: &str| std::fs::read(dir.join(file)).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let tokenizer =
+                TokenizerJson::read(&read("tokenizer.json"), Some(&read("tokenizer_config.json")));
+            tokenizer.unwrap().chat_template().unwrap().to_owned()
+        })
+    };
+    let sources: RefCell<HashMap<String, String>> = RefCell::default();
+    let n = compare(
+        "digests.json",
+        |name| sources.borrow_mut().entry(name.to_owned()).or_insert_with(|| source(name)).clone(),
+        |got, text| {
+            let digest = Sha256::digest(got.as_bytes());
+            digest[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>() == text
+        },
+    );
+    assert!(n >= 1000, "{n} cases");
 }
 
 #[test]

@@ -5,6 +5,10 @@ use serde_json::{Map, Value};
 
 use super::TemplateTokens;
 
+/// Names by which messages carry a model's thoughts. Templates read the first, those of gpt-oss the second: as
+/// `transformers` does it, they find what any of the three holds.
+const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
+
 /// One message of a conversation. Everything beyond role and content (`tool_calls`, `reasoning_content`, `name`, ..) goes
 /// through as it is: templates differ in what they read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,10 +84,18 @@ impl<'a> ChatInput<'a> {
                 ("role".to_owned(), minijinja::Value::from(message.role.as_str())),
                 ("content".to_owned(), protected(&message.content, protect, &mut bytes)),
             ];
+            let reasoning =
+                REASONING.iter().find_map(|&name| message.extra.get(name).filter(|v| !v.is_null()));
+            if let Some(reasoning) = reasoning {
+                fields.push(("thinking".to_owned(), protected(reasoning, protect, &mut bytes)));
+            }
             let extra = message.extra.iter();
             fields.extend(
                 extra.map(|(key, value)| (protect(key.clone()), protected(value, protect, &mut bytes))),
             );
+            if let Some(reasoning) = reasoning {
+                fields.push((REASONING[0].to_owned(), protected(reasoning, protect, &mut bytes)));
+            }
             minijinja::Value::from_pairs(fields)
         });
         context.push(("messages", messages.collect()));

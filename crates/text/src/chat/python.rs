@@ -34,6 +34,11 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     environment.add_function("raise_exception", |message: &Value| -> Result<Value, Error> {
         Err(Error::from(ErrorKind::InvalidOperation).with_source(Refusal(message.to_string())))
     });
+    // As Jinja has them: None is not iterable, texts and dictionaries are sequences.
+    environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
+    environment.add_test("sequence", |value: &Value| {
+        matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::String)
+    });
     environment.add_filter("tojson", tojson);
     environment.add_filter("string", |value: &Value| to_str(value).map(Value::from));
     environment.set_formatter(|out, _state, value| {

@@ -130,7 +130,8 @@ impl TokenizerJson {
         };
         let mut special =
             SpecialIds { bos, eos, unk: unk.or(model_unk), sep, pad, mask, ..SpecialIds::default() };
-        let frame = frame(template.as_ref(), &config, &mut special);
+        let is_wordpiece = matches!(model, ModelRules::WordPiece { .. });
+        let frame = frame(template.as_ref(), &config, is_wordpiece, &mut special);
 
         let byte_fallback = matches!(
             model,
@@ -154,7 +155,8 @@ impl TokenizerJson {
         }
         // What stands for unknown text must not steer the model: where it does, such text is dropped.
         let model_unk = model_unk.filter(|&id| Some(id) != special.bos && Some(id) != special.eos);
-        if let Some(id) = model_unk {
+        // One that was not added is text as well: some files name any token, for texts never lack one.
+        if let Some(id) = model_unk.filter(|&id| added.iter().any(|added| added.id == id)) {
             kinds[id as usize] = TokenKind::Unknown as i32;
         }
         let rules = Rules { normal, steps, model, unk: model_unk, template, added, spelling, space_prefix };
@@ -359,7 +361,12 @@ fn model_rules(file: &File) -> Result<ModelRules, TextError> {
 }
 
 /// Whether BOS, EOS and SEP are put around a text. Tokens of the frame that the configuration does not name are named here.
-fn frame(template: Option<&Template>, config: &Config, special: &mut SpecialIds) -> (bool, bool, bool) {
+fn frame(
+    template: Option<&Template>,
+    config: &Config,
+    is_wordpiece: bool,
+    special: &mut SpecialIds,
+) -> (bool, bool, bool) {
     let Some(template) = template else {
         return (config.add_bos_token == Some(true), config.add_eos_token == Some(true), false);
     };
@@ -368,9 +375,10 @@ fn frame(template: Option<&Template>, config: &Config, special: &mut SpecialIds)
         special.bos.get_or_insert(first);
     }
     if let Some(last) = last
-        && special.sep.is_none()
+        && special.sep.or(special.eos).is_none()
     {
-        special.eos.get_or_insert(last);
+        // BERT ends a text with what parts two.
+        *(if is_wordpiece { &mut special.sep } else { &mut special.eos }) = Some(last);
     }
     let closes_with = |id: Option<u32>| last.is_some() && last == id;
     let add_eos = closes_with(special.eos);

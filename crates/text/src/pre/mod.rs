@@ -200,23 +200,30 @@ pub(crate) fn name_of(patterns: &[&str], ignore_merges: bool) -> Option<&'static
     })
 }
 
-/// The expression with characters for `\x{1234}`.
+/// The expression with characters for `\x{1234}`, `\r` and `\n`, which files write either way.
 fn plain_spelling(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len());
     let mut rest = pattern;
-    while let Some((before, after)) = rest.split_once(r"\x{") {
+    while let Some((before, escape)) = rest.split_once('\\') {
         out.push_str(before);
-        rest = after;
-        let spelled = after.split_once('}').and_then(|(digits, after)| {
+        let number = escape.strip_prefix("x{").and_then(|after| after.split_once('}'));
+        let spelled = number.and_then(|(digits, after)| {
             Some((char::from_u32(u32::from_str_radix(digits, 16).ok()?)?, after))
         });
-        match spelled {
-            Some((c, after)) => {
-                out.push(c);
-                rest = after;
+        let mut chars = escape.chars();
+        let (c, after) = match (spelled, chars.next()) {
+            (Some(spelled), _) => spelled,
+            (None, Some('r')) => ('\r', chars.as_str()),
+            (None, Some('n')) => ('\n', chars.as_str()),
+            (None, c) => {
+                out.push('\\');
+                out.extend(c);
+                rest = chars.as_str();
+                continue;
             }
-            None => out.push_str(r"\x{"),
-        }
+        };
+        out.push(c);
+        rest = after;
     }
     out.push_str(rest);
     out
