@@ -1,7 +1,7 @@
 //! The pieces that most decoder blocks are made of, each named after its tensor: `blk.<layer>.<part>`.
 
 use whit_base::{
-    Activation, AttendSpec, BufferId, CacheId, CacheLayer, LogitsSpec, NormKind, Plan, PlanBuilder, RopeId,
+    Activation, AttendSpec, BufferId, CacheId, CacheLayer, ExpertsSpec, LogitsSpec, NormKind, Plan, PlanBuilder, RopeId,
     Sight, WeightId,
 };
 
@@ -36,6 +36,39 @@ pub(crate) struct Attending {
     pub(crate) bias: Option<WeightId>,
     /// `None`: one of the layer's own.
     pub(crate) cache: Option<CacheId>,
+}
+
+/// A feed-forward part of many experts, of which each token takes a few.
+#[derive(Clone, Copy)]
+pub(crate) struct Mixture {
+    pub(crate) n_experts: usize,
+    pub(crate) n_used: usize,
+    /// Bring the proportions of those few to a sum of 1.
+    pub(crate) normalize: bool,
+}
+
+impl Mixture {
+    /// What the file says of its experts; `None`: it has none.
+    pub(crate) fn from_config(config: &Config<'_>, normalize: bool) -> Result<Option<Mixture>, ModelError> {
+        let Some(n_experts) = config.opt_usize("expert_count")?.filter(|&n| n > 0) else { return Ok(None) };
+        if config.opt_usize("expert_shared_count")?.unwrap_or(0) > 0
+            || config.opt_usize("expert_shared_feed_forward_length")?.unwrap_or(0) > 0
+        {
+            return Err(config.unsupported("experts that every token goes through"));
+        }
+        // 1 is llama.cpp's number for a softmax.
+        if config.opt_usize("expert_gating_func")?.is_some_and(|function| function > 1) {
+            return Err(config.unsupported("another choice of experts than by softmax"));
+        }
+        if config.opt_float("expert_weights_scale")?.is_some_and(|scale| scale != 0.0 && scale != 1.0) {
+            return Err(config.unsupported("a factor on the weights of experts"));
+        }
+        let n_used = config.size("expert_used_count")?;
+        if n_used > n_experts {
+            return Err(config.bad("expert_used_count", n_used, format!("at most the {n_experts} experts")));
+        }
+        Ok(Some(Mixture { n_experts, n_used, normalize }))
+    }
 }
 
 /// Norms on q and k, `attn_q_norm` and `attn_k_norm`.
@@ -155,6 +188,26 @@ impl Block<'_, '_> {
         };
         let h = self.plan.glu(&self.name("ffn_act"), gate, up, act)?;
         self.linear("ffn_down", h)
+    }
+
+    /// The feed-forward parts of a few experts, chosen by `ffn_gate_inp`, in the proportions of its softmax.
+    pub(crate) fn mixture(
+        &mut self,
+        x: BufferId,
+        act: Activation,
+        &Mixture { n_experts, n_used, normalize }: &Mixture,
+    ) -> Result<BufferId, ModelError> {
+        let scores = self.linear("ffn_gate_inp", x)?;
+        let n = self.tensors.n_rows(&self.name("ffn_gate_inp.weight"))?;
+        if n != n_experts {
+            let want = format!("{n_experts} rows, one per expert");
+            return Err(self.tensors.misshapen(&self.name("ffn_gate_inp.weight"), "a choice of experts", want));
+        }
+        let weights = self.plan.route(&self.name("ffn_weights"), scores, n_used, normalize)?;
+        let mut matrix = |part| self.tensors.matrix(self.plan, &format!("blk.{}.{part}.weight", self.layer));
+        let (gate, up, down) = (matrix("ffn_gate_exps")?, matrix("ffn_up_exps")?, matrix("ffn_down_exps")?);
+        let spec = ExpertsSpec { n_used, gate, up, down, act };
+        Ok(self.plan.experts(&self.name("ffn_experts"), x, weights, spec)?)
     }
 
     /// `down(act(up(x)))`.

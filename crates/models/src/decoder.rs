@@ -4,7 +4,7 @@
 use whit_base::{Activation, NormKind, Plan, PlanBuilder, RopeStyle};
 
 use crate::ModelError;
-use crate::block::{self, Attending, Block, QkNorm};
+use crate::block::{self, Attending, Block, Mixture, QkNorm};
 use crate::config::Config;
 use crate::rope;
 use crate::tensors::Tensors;
@@ -14,8 +14,10 @@ pub(crate) struct Decoder {
     pub(crate) style: RopeStyle,
     /// Of the gate.
     pub(crate) act: Activation,
-    /// An RMS norm over each head of q and k.
-    pub(crate) head_norms: bool,
+    /// RMS norms on q and k.
+    pub(crate) norms: Norms,
+    /// Of the experts that a token takes, if there are any: bring their proportions to a sum of 1.
+    pub(crate) normalizes_experts: bool,
     /// Each layer whose number, from 1, is a multiple of this does not rotate.
     pub(crate) no_rope_every: Option<usize>,
     /// On the embeddings.
@@ -26,12 +28,22 @@ pub(crate) struct Decoder {
     pub(crate) logit_scale: f32,
 }
 
+/// Where q and k have norms.
+pub(crate) enum Norms {
+    None,
+    /// On each head.
+    Heads,
+    /// On all heads together.
+    Width,
+}
+
 impl Decoder {
     pub(crate) fn new(style: RopeStyle) -> Decoder {
         Decoder {
             style,
             act: Activation::Silu,
-            head_norms: false,
+            norms: Norms::None,
+            normalizes_experts: true,
             no_rope_every: None,
             embedding_scale: 1.0,
             residual_scale: 1.0,
@@ -40,9 +52,7 @@ impl Decoder {
     }
 
     pub(crate) fn build(self, config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Plan, ModelError> {
-        if config.opt_usize("expert_count")?.unwrap_or(0) > 0 {
-            return Err(config.unsupported("a mixture of experts"));
-        }
+        let mixture = Mixture::from_config(config, self.normalizes_experts)?;
         let attention = config.attention()?;
         let (n_heads, head_dim) = (attention.n_heads, attention.head_dim);
         let eps = config.rms_eps()?;
@@ -68,7 +78,11 @@ impl Decoder {
             let attending = Attending {
                 scale,
                 window: window.filter(|_| is_local[layer]),
-                norm: if self.head_norms { QkNorm::Heads(norm) } else { QkNorm::None },
+                norm: match self.norms {
+                    Norms::None => QkNorm::None,
+                    Norms::Heads => QkNorm::Heads(norm),
+                    Norms::Width => QkNorm::Width(norm),
+                },
                 rope: rotates.then_some(rope),
                 ..Attending::new(n_heads, n_kv_heads, head_dim)
             };
@@ -77,7 +91,11 @@ impl Decoder {
             x = block.plan.add(&block.name("attn_residual"), x, h)?;
 
             let h = block.rms_norm("ffn_norm", x, eps)?;
-            let h = block.gated(h, self.act)?;
+            // Some layers of a model with experts may have none.
+            let h = match &mixture {
+                Some(mixture) if block.has("ffn_gate_inp.weight") => block.mixture(h, self.act, mixture)?,
+                _ => block.gated(h, self.act)?,
+            };
             let h = block.plan.scale(&block.name("ffn_scaled"), h, self.residual_scale);
             x = block.plan.add(&block.name("ffn_residual"), x, h)?;
         }

@@ -1,7 +1,7 @@
-//! Granite 3 and the dense Granite 4: the block of Llama with four factors of its own, on the embeddings, the attention
+//! Granite 3, dense and with experts, and the dense Granite 4: the block of Llama with four factors of its own, on the embeddings, the attention
 //! scores, what each half adds, and the logits (which are divided).
 //!
-//! Truth: `transformers`, `models/granite`.
+//! Truth: `transformers`, `models/granite` and `models/granitemoe`.
 
 use whit_base::{Plan, RopeStyle};
 

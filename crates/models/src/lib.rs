@@ -22,6 +22,7 @@ mod info;
 mod llama;
 mod modern_bert;
 mod olmo2;
+mod olmoe;
 mod phi2;
 mod phi3;
 mod qwen2;
@@ -72,6 +73,7 @@ architectures! {
     "llama" => llama::build,
     "qwen2" => qwen2::build,
     "qwen3" => qwen3::build,
+    "qwen3moe" => qwen3::build,
     "gemma" => gemma::build,
     "gemma2" => gemma3::build_gemma2,
     "gemma3" => gemma3::build,
@@ -79,7 +81,9 @@ architectures! {
     "phi3" => phi3::build,
     "smollm3" => smollm3::build,
     "granite" => granite::build,
+    "granitemoe" => granite::build,
     "olmo2" => olmo2::build,
+    "olmoe" => olmoe::build,
     "stablelm" => stablelm::build,
     "gpt2" => gpt2::build,
     "bert" => bert::build,

@@ -1,7 +1,7 @@
-//! Llama 1 to 3.x, SmolLM and SmolLM2, TinyLlama, Mistral 7B, and all else that converters file under `llama`.
+//! Llama 1 to 3.x, SmolLM and SmolLM2, TinyLlama, Mistral 7B, Mixtral, and all else that converters file under `llama`.
 //!
-//! Rotary embeddings in interleaved pairs (the converter permutes the rows of q and k so), SwiGLU. Left out: mixtures of
-//! experts. Truth: `transformers`, `models/llama` and `models/mistral`.
+//! Rotary embeddings in interleaved pairs (the converter permutes the rows of q and k so), SwiGLU. Truth:
+//! `transformers`, `models/llama`, `models/mistral` and `models/mixtral`.
 
 use whit_base::{Plan, RopeStyle};
 

@@ -1,12 +1,12 @@
 //! StableLM 2: the block of Llama with layer norms, and rotary embeddings on a part of each head. The 12B has norms on
-//! q and k, and both halves of its blocks read the same norm.
+//! q and k, one for each head, and both halves of its blocks read the same norm.
 //!
 //! Truth: `transformers`, `models/stablelm`.
 
 use whit_base::{Activation, NormKind, Plan, PlanBuilder, RopeStyle};
 
 use crate::ModelError;
-use crate::block::{self, Attending, Block};
+use crate::block::{self, Attending, Block, QkNorm};
 use crate::config::Config;
 use crate::rope;
 use crate::tensors::Tensors;
@@ -15,6 +15,7 @@ pub(crate) fn build(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Pl
     let attention = config.attention()?;
     let (n_heads, head_dim) = (attention.n_heads, attention.head_dim);
     let eps = config.layer_eps()?;
+    let norm = NormKind::Layer { eps };
 
     let mut plan = PlanBuilder::new();
     let embeddings = tensors.embeddings(&mut plan, config.n_embd()?)?;
@@ -24,12 +25,14 @@ pub(crate) fn build(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Pl
     let mut x = plan.embed("embd", embeddings, 1.0);
     for (layer, &n_kv_heads) in attention.n_kv_heads.iter().enumerate() {
         let mut block = Block { plan: &mut plan, tensors, layer };
-        if block.has("attn_q_norm.weight") || block.has("attn_k_norm.weight") {
-            return Err(config.unsupported("norms on q and k (StableLM 2 12B)"));
-        }
 
         let normed = block.layer_norm("attn_norm", x, eps)?;
-        let attending = Attending { rope: Some(rope), ..Attending::new(n_heads, n_kv_heads, head_dim) };
+        let has_norms = block.has("attn_q_norm.weight");
+        let attending = Attending {
+            norm: if has_norms { QkNorm::Heads(norm) } else { QkNorm::None },
+            rope: Some(rope),
+            ..Attending::new(n_heads, n_kv_heads, head_dim)
+        };
         let h = block.attend(normed, &attending)?;
         x = block.plan.add(&block.name("attn_residual"), x, h)?;
 
@@ -38,5 +41,5 @@ pub(crate) fn build(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Pl
         let h = block.gated(h, Activation::Silu)?;
         x = block.plan.add(&block.name("ffn_residual"), x, h)?;
     }
-    block::logits(config, plan, tensors, x, embeddings, NormKind::Layer { eps }, 1.0)
+    block::logits(config, plan, tensors, x, embeddings, norm, 1.0)
 }

@@ -36,6 +36,14 @@ def norms(*names):
     return {name: no(f"{name}.weight") for name in names}
 
 
+def swap(one, other):
+    """Exchanges two parameters, by ending."""
+    def change(weights):
+        exchange = lambda k: k[:-len(one)] + other if k.endswith(one) else k[:-len(other)] + one if k.endswith(other) else k
+        return {k: weights[exchange(k)] for k in weights}
+    return change
+
+
 def biases(*names):
     return {f"{name} bias": no(f"{name}.bias") for name in names}
 
@@ -117,6 +125,36 @@ FAMILIES = {
                     rope_parameters=rope(1e4, partial_rotary_factor=0.25)),
         without={"part of a head": dict(rope_parameters=rope(1e4, partial_rotary_factor=0.5)), **norms(*HALVES),
                  **biases("q_proj", "k_proj", "v_proj", "input_layernorm", "post_attention_layernorm", "model.norm")}),
+    "stablelm-12b": dict(
+        family="StableLm", n_prompt=24,
+        config=dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, hidden_size=32, use_qkv_bias=False,
+                    use_parallel_residual=True, qk_layernorm=True, tie_word_embeddings=False, **LAYER_NORMS,
+                    rope_parameters=rope(1e4, partial_rotary_factor=0.25)),
+        without={**norms("q_layernorm.norms.1", "k_layernorm.norms.0", "input_layernorm"),
+                 "norms exchanged": swap("q_layernorm.norms.0.weight", "q_layernorm.norms.1.weight")}),
+    "qwen3-moe": dict(
+        family="Qwen3Moe", n_prompt=24,
+        config=dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16, rms_norm_eps=1e-6, hidden_size=32,
+                    num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, norm_topk_prob=True, tie_word_embeddings=False,
+                    rope_parameters=rope(1e6)),
+        without={"sum of 1": dict(norm_topk_prob=False), "one expert more": dict(num_experts_per_tok=3),
+                 "one expert less": dict(num_experts_per_tok=1), **norms("q_norm", "k_norm"), "choice": no("mlp.gate.weight")}),
+    "olmoe": dict(
+        family="Olmoe", n_prompt=24,
+        config=dict(num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, rms_norm_eps=1e-5, hidden_size=32,
+                    num_experts=4, num_experts_per_tok=2, norm_topk_prob=False, tie_word_embeddings=False, rope_parameters=rope(1e4)),
+        without={"no sum of 1": dict(norm_topk_prob=True), "one expert more": dict(num_experts_per_tok=3), **norms("q_norm", "k_norm")}),
+    "granite-moe": dict(
+        family="GraniteMoe", n_prompt=24,
+        config=dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-5, hidden_size=32,
+                    num_local_experts=4, num_experts_per_tok=2, embedding_multiplier=3.0, attention_multiplier=0.2,
+                    residual_multiplier=0.5, logits_scaling=0.5, tie_word_embeddings=False, rope_parameters=rope(1e4)),
+        without={"one expert more": dict(num_experts_per_tok=3), "residual factor": dict(residual_multiplier=1.0)}),
+    "mixtral": dict(
+        family="Mixtral", n_prompt=24,
+        config=dict(num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2, head_dim=8, rms_norm_eps=1e-5, hidden_size=32,
+                    num_local_experts=4, num_experts_per_tok=2, sliding_window=None, tie_word_embeddings=False, rope_parameters=rope(1e6)),
+        without={"one expert more": dict(num_experts_per_tok=3), "choice": no("mlp.gate.weight")}),
     "phi2": dict(
         family="Phi", n_prompt=24,
         config=dict(num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, hidden_size=32, intermediate_size=128,
@@ -147,8 +185,8 @@ def draw_weights(shapes, gemma, seed):
             value = 0.5 * noise
         elif stem.endswith(("embed_tokens", "lm_head", "wte", "wpe")):
             value = 0.4 * noise
-        else:  # (n_out, n_in), but for GPT-2's (n_in, n_out)
-            n_in = shape[0] if stem.endswith(("c_attn", "c_proj", "c_fc")) else shape[1]
+        else:  # (.., n_out, n_in), but for GPT-2's (n_in, n_out)
+            n_in = shape[0] if stem.endswith(("c_attn", "c_proj", "c_fc")) else shape[-1]
             gain = 2.0 if stem.endswith(("q_proj", "k_proj", "qkv_proj", "c_attn")) else 1.6
             value = gain * noise / np.sqrt(n_in)
         weights[name] = torch.from_numpy(value.astype(np.float32))
@@ -200,7 +238,12 @@ def convert(folder, path, name, keys, extra=None):
     def map_tensor_name(self, name, *more, **named):
         return name if name in (extra or {}) else model_class.map_tensor_name(self, name, *more, **named)
 
-    own = {"set_vocab": set_vocab, "model_arch": model_class.model_arch, "generate_extra_tensors": generate_extra_tensors,
+    def modify_tensors(self, data, name, block):
+        # StableLM's returns a generator where it means to hand its tensors on.
+        returned = yield from model_class.modify_tensors(self, data, name, block)
+        yield from returned or ()
+
+    own = {"set_vocab": set_vocab, "modify_tensors": modify_tensors, "model_arch": model_class.model_arch, "generate_extra_tensors": generate_extra_tensors,
            "map_tensor_name": map_tensor_name}
     stub = type("Stub", (model_class,), own)
     with torch.inference_mode():
