@@ -1,46 +1,15 @@
 //! Whole plans on every level of this host against the scalar reference executor.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use whit_base::quant::encode_row;
+mod common;
+
+use common::{Random, backends, weight};
 use whit_base::reference::ReferenceBackend;
 use whit_base::{
-    Activation, AttendSpec, Backend, Batch, Bytes, CacheLayer, CacheType, DType, Executor, ExecutorLimits,
-    LogitsSpec, NormKind, Plan, PlanBuilder, PoolKind, Pooling, Rope, RopeStyle, Segment, Sight, Weight,
-    WeightId,
+    Activation, AttendSpec, Backend, Batch, CacheLayer, CacheType, DType, Executor, ExecutorLimits,
+    LogitsSpec, NormKind, Plan, PlanBuilder, PoolKind, Pooling, Rope, RopeStyle, Segment, Sight,
 };
-use whit_cpu::{CpuBackend, CpuConfig, Level};
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-}
-
-fn weight(
-    plan: &mut PlanBuilder,
-    random: &mut Random,
-    dtype: DType,
-    n_rows: usize,
-    n_cols: usize,
-) -> WeightId {
-    let row_bytes = dtype.row_bytes(n_cols).unwrap();
-    let mut data = vec![0u8; n_rows * row_bytes];
-    let scale = if n_rows == 1 { 1.0 } else { 1.7 / (n_cols as f32).sqrt() };
-    for row in data.chunks_mut(row_bytes) {
-        let values: Vec<f32> = (0..n_cols).map(|_| random.next() * scale).collect();
-        encode_row(dtype, &values, None, row);
-    }
-    plan.weight(Weight {
-        name: format!("{n_rows}x{n_cols}"),
-        dtype,
-        n_rows,
-        n_cols,
-        data: Bytes::from_vec(data),
-    })
-}
+use whit_cpu::{CpuBackend, CpuConfig};
 
 const VOCAB: usize = 70;
 
@@ -159,14 +128,6 @@ fn drive(executor: &mut dyn Executor, steps: &[&[(usize, usize)]]) -> Vec<Vec<f3
         all.extend(logits.chunks(VOCAB).map(<[f32]>::to_vec));
     }
     all
-}
-
-fn backends() -> Vec<CpuBackend> {
-    let levels = Level::ALL.into_iter().filter(|level| level.is_supported());
-    levels
-        .flat_map(|level| [1, 3].map(|threads| CpuConfig { threads: Some(threads), level: Some(level) }))
-        .map(|config| CpuBackend::new(config).unwrap())
-        .collect()
 }
 
 #[test]

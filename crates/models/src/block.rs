@@ -1,8 +1,8 @@
 //! The pieces that most decoder blocks are made of, each named after its tensor: `blk.<layer>.<part>`.
 
 use whit_base::{
-    Activation, AttendSpec, BufferId, CacheId, CacheLayer, ExpertsSpec, LogitsSpec, NormKind, Plan, PlanBuilder, RopeId,
-    Sight, WeightId,
+    Activation, AttendSpec, BufferId, CacheId, CacheLayer, ExpertsSpec, LogitsSpec, NormKind, Plan,
+    PlanBuilder, RopeId, Sight, WeightId,
 };
 
 use crate::ModelError;
@@ -201,7 +201,11 @@ impl Block<'_, '_> {
         let n = self.tensors.n_rows(&self.name("ffn_gate_inp.weight"))?;
         if n != n_experts {
             let want = format!("{n_experts} rows, one per expert");
-            return Err(self.tensors.misshapen(&self.name("ffn_gate_inp.weight"), "a choice of experts", want));
+            return Err(self.tensors.misshapen(
+                &self.name("ffn_gate_inp.weight"),
+                "a choice of experts",
+                want,
+            ));
         }
         let weights = self.plan.route(&self.name("ffn_weights"), scores, n_used, normalize)?;
         let mut matrix = |part| self.tensors.matrix(self.plan, &format!("blk.{}.{part}.weight", self.layer));

@@ -11,6 +11,7 @@ use crate::decoder::{Decoder, Norms};
 use crate::tensors::Tensors;
 
 pub(crate) fn build(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Plan, ModelError> {
-    let decoder = Decoder { norms: Norms::Width, normalizes_experts: false, ..Decoder::new(RopeStyle::Halves) };
+    let decoder =
+        Decoder { norms: Norms::Width, normalizes_experts: false, ..Decoder::new(RopeStyle::Halves) };
     decoder.build(config, tensors)
 }
