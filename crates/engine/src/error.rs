@@ -67,6 +67,14 @@ pub enum EngineError {
         /// Tokens that the model was trained for.
         n_ctx_train: usize,
     },
+    /// A parameter with a value that it cannot have.
+    #[error("option \"{name}\" must be of type {kind}")]
+    ParameterType {
+        /// The parameter.
+        name: String,
+        /// What it takes.
+        kind: &'static str,
+    },
     /// The model gives no vectors.
     #[error("this model gives no embeddings")]
     NoEmbeddings,

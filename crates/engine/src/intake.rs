@@ -38,13 +38,13 @@ impl Intake {
     /// Tokenizes and checks a request.
     pub(crate) fn accept(&self, mut request: Request) -> Result<(Sequence, PromptReport), EngineError> {
         self.check_generates()?;
-        let prepared = self.model.prepare(&request.prompt)?;
+        let prepared = self.model.prepare_with(&request.prompt, &request.variables)?;
         let n_ctx = self.n_ctx_of(request.ctx)?;
         if request.prompt_logprobs.is_some() {
             request.overflow = Overflow::Error;
         }
         if request.overflow == Overflow::Shift && request.n_keep.is_none() {
-            let n_system = self.model.n_system_tokens(&request.prompt, &prepared)?;
+            let n_system = self.model.n_system_tokens(&request, &prepared)?;
             request.n_keep = Some(n_system).filter(|&n| n > 0);
         }
         let report = PromptReport { n_tokens: prepared.tokens.len(), raw: prepared.raw };

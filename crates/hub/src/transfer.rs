@@ -74,7 +74,7 @@ impl Store {
         let expected =
             Digest::from_hex(&manifest.sha256).ok_or_else(|| bad("its manifest has no digest".to_owned()))?;
         if let Origin::Catalog(entry) = &target.origin
-            && entry.sha256 != expected.hex()
+            && entry.sha256.is_some_and(|sha256| sha256 != expected.hex())
         {
             return Err(bad(format!("its file is not the one that the catalog knows as {}", target.name)));
         }

@@ -345,7 +345,7 @@ fn the_next_place_is_tried() {
 #[test]
 fn names_and_paths_resolve_or_say_why_not() {
     let fake = Fake::new(&[PARTS]);
-    let error = fake.pull("tinny").unwrap_err();
+    let error = fake.store.resolve(&fake.reference("tinny")).unwrap_err();
     assert_eq!(error.to_string(), "there is no model called `tinny`; did you mean `tiny:1m`?");
     let error = fake.store.resolve(&fake.reference("tiny:7b")).unwrap_err();
     assert_eq!(error.to_string(), "there is no model called `tiny:7b`; did you mean `tiny:1m`?");

@@ -249,6 +249,7 @@ impl From<EngineError> for ApiError {
             | EngineError::NoGeneration
             | EngineError::OnlyRanks
             | EngineError::DoesNotRank
+            | EngineError::ParameterType { .. }
             | EngineError::TokenOutOfRange { .. }
             | EngineError::Setting { .. }
             | EngineError::Text(_) => ApiError::BadRequest(error.to_string()),

@@ -19,6 +19,7 @@ use whit_text::tools::ThinkTags;
 
 use crate::config::{KeepAlive, OverflowPolicy};
 use crate::error::ApiError;
+use crate::library;
 use crate::manager::Lease;
 use crate::observe::Facts;
 use crate::prompt::{self, Dropped, Input};
@@ -119,7 +120,7 @@ pub(crate) async fn start(state: &AppState, job: Job) -> Result<Stream, ApiError
     let (service, token, slow) = (lease.service.clone(), cancel.token.clone(), cancel.slow.clone());
     let submit = move || {
         let input = match &entry.recipe {
-            Some(recipe) => recipe.apply(job.input),
+            Some(recipe) => library::begin(&recipe.extras, job.input),
             None => job.input,
         };
         let n_ctx = job.n_ctx.unwrap_or(service.n_ctx()).clamp(1, service.longest_ctx());

@@ -3,32 +3,25 @@
 //!
 //! A client never names a path. A trailing `:latest` is what clients add to a name without a tag.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use whit_engine::{Message, ModelInfo};
 use whit_files::Gguf;
-use whit_hub::{Manifest, Reference, Resolved, Store};
+use whit_hub::{Digest, Extras, Manifest, Recipe, Reference, RegistryName, Resolved, Source, Store};
 
 use crate::error::{ApiError, ServerError};
 use crate::prompt::{INFILL, Input};
-
-/// Where recipes are written down, below the store's home.
-const RECIPES: &str = "recipes.json";
-/// The longest name of a recipe.
-const MAX_NAME: usize = 200;
 
 /// The models that there are.
 pub(crate) struct Library {
     store: Store,
     files: Vec<(String, PathBuf)>,
-    recipes: Mutex<BTreeMap<String, Arc<Recipe>>>,
     facts: Mutex<HashMap<PathBuf, Known>>,
 }
 
@@ -39,57 +32,45 @@ struct Known {
     facts: Arc<Facts>,
 }
 
-/// A model by another name.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Recipe {
-    /// The name of another model, or the digest of an uploaded file: `sha256:…`.
-    pub(crate) from: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) system: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) template: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) license: Option<String>,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub(crate) parameters: Map<String, Value>,
-    /// Said before every conversation.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) messages: Vec<Message>,
-    /// Seconds since 1970.
-    pub(crate) created: u64,
+/// What a stored model brings of its own; `None` for weights alone.
+fn recipe_of_stored(manifest: &Manifest, modified: SystemTime) -> Option<Arc<Recipe>> {
+    let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    (!manifest.extras.is_empty()).then(|| {
+        Arc::new(Recipe {
+            from: manifest.name.clone(),
+            extras: manifest.extras.clone(),
+            created: since.as_secs(),
+        })
+    })
 }
 
-impl Recipe {
-    /// What a stored model brings of its own; `None` for weights alone.
-    fn of_stored(manifest: &Manifest, modified: SystemTime) -> Option<Arc<Recipe>> {
-        let extras = &manifest.extras;
-        if extras.is_empty() {
-            return None;
+/// What a client means by a name: one of the catalog, a place, or, as clients of Ollama write it, one of a registry
+/// (`owner/name`, `host/owner/name:tag`). Never a path of this machine.
+pub(crate) fn reference(name: &str) -> Result<Reference, ApiError> {
+    let bad = || ApiError::BadRequest("invalid model name".to_owned());
+    let plain = name.strip_suffix(":latest").unwrap_or(name);
+    match plain.parse::<Reference>()? {
+        Reference::Path(_) if name.contains('/') && !name.starts_with('/') => {
+            let (name, _) = RegistryName::from_client(name).map_err(|_| bad())?;
+            Ok(Reference::Source(Source::Registry(name)))
         }
-        let message = |message: &Value| serde_json::from_value(message.clone()).ok();
-        Some(Arc::new(Recipe {
-            from: manifest.name.clone(),
-            system: extras.system.clone(),
-            template: extras.template.clone(),
-            license: (!extras.licenses.is_empty()).then(|| extras.licenses.join("\n\n")),
-            parameters: extras.parameters.clone(),
-            messages: extras.messages.iter().filter_map(message).collect(),
-            created: modified.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-        }))
+        Reference::Path(_) => Err(bad()),
+        reference => Ok(reference),
     }
+}
 
-    /// Puts in front of a conversation what belongs there.
-    pub(crate) fn apply(&self, input: Input) -> Input {
-        let Input::Chat(mut chat) = input else { return input };
-        let has_system = chat.messages.first().is_some_and(|message| message.role == "system");
-        let at = usize::from(has_system);
-        chat.messages.splice(at..at, self.messages.iter().cloned());
-        if let Some(system) = self.system.as_ref().filter(|_| !has_system) {
-            chat.messages.insert(0, Message::system(system));
-        }
-        chat.template = chat.template.or_else(|| self.template.clone());
-        Input::Chat(chat)
+/// Puts in front of a conversation what a model brings.
+pub(crate) fn begin(extras: &Extras, input: Input) -> Input {
+    let Input::Chat(mut chat) = input else { return input };
+    let has_system = chat.messages.first().is_some_and(|message| message.role == "system");
+    let at = usize::from(has_system);
+    let message = |message: &Value| serde_json::from_value::<Message>(message.clone()).ok();
+    chat.messages.splice(at..at, extras.messages.iter().filter_map(message));
+    if let Some(system) = extras.system.as_ref().filter(|_| !has_system) {
+        chat.messages.insert(0, Message::system(system));
     }
+    chat.template = chat.template.or_else(|| extras.template.clone());
+    Input::Chat(chat)
 }
 
 /// A model that is here.
@@ -128,26 +109,13 @@ impl Library {
                 return Err(whit_hub::HubError::NoSuchFile { path: path.clone() }.into());
             }
         }
-        let path = store.home().join(RECIPES);
-        let recipes = match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).unwrap_or_else(|error| {
-                tracing::error!(path = %path.display(), %error, "recipes cannot be read; they are left out");
-                BTreeMap::<String, Recipe>::new()
-            }),
-            Err(_) => BTreeMap::new(),
-        };
-        let recipes = recipes.into_iter().map(|(name, recipe)| (name, Arc::new(recipe))).collect();
-        Ok(Library { store, files, recipes: Mutex::new(recipes), facts: Mutex::default() })
+        store.recipes()?;
+        Ok(Library { store, files, facts: Mutex::default() })
     }
 
     /// The models of the store.
     pub(crate) fn store(&self) -> &Store {
         &self.store
-    }
-
-    /// Where uploaded files lie.
-    pub(crate) fn blobs(&self) -> PathBuf {
-        self.store.home().join("blobs")
     }
 
     /// The model that a client means.
@@ -158,9 +126,8 @@ impl Library {
         }
         let wanted = wanted.strip_suffix(":latest").unwrap_or(wanted);
         let missing = || ApiError::ModelNotFound(name.to_owned());
-        let recipe = lock(&self.recipes).get(wanted).cloned();
-        match recipe {
-            Some(recipe) => self.by_recipe(wanted, recipe).map_err(|_| missing()),
+        match self.store.recipe(wanted)? {
+            Some((name, recipe)) => self.by_recipe(&name, Arc::new(recipe)).map_err(|_| missing()),
             None => self.find_plain(wanted).ok_or_else(missing),
         }
     }
@@ -170,11 +137,8 @@ impl Library {
         if let Some((name, path)) = self.files.iter().find(|(known, _)| known == name) {
             return Entry::of_file(name, path);
         }
-        let reference: Reference = name.parse().ok()?;
-        if matches!(reference, Reference::Path(_)) {
-            return None;
-        }
-        match self.store.resolve(&reference) {
+        let reference = reference(name).ok()?;
+        match self.store.resolve_plain(&reference) {
             Ok(found) => found.and_then(Entry::of_stored),
             Err(whit_hub::HubError::UnknownModel { .. }) => None,
             Err(error) => {
@@ -185,9 +149,14 @@ impl Library {
     }
 
     fn by_recipe(&self, name: &str, recipe: Arc<Recipe>) -> Result<Entry, ApiError> {
-        let base = match recipe.from.strip_prefix("sha256:") {
-            Some(digest) => Entry::of_file(name, &self.blob(digest)?).map(|entry| (entry, None)),
-            None => self.find_plain(&recipe.from).map(|entry| {
+        let base = match (recipe.from.parse::<Digest>(), Path::new(&recipe.from)) {
+            (Ok(digest), _) => Entry::of_file(name, &self.store.blob(&digest)).map(|entry| (entry, None)),
+            // Only who has this machine's command line writes paths into recipes.
+            (_, path) if path.is_absolute() => {
+                let found = self.store.resolve_plain(&Reference::Path(path.to_owned()))?;
+                found.and_then(Entry::of_stored).map(|entry| (entry, None))
+            }
+            _ => self.find_plain(&recipe.from).map(|entry| {
                 let parent = entry.name.clone();
                 (entry, Some(parent))
             }),
@@ -205,21 +174,16 @@ impl Library {
         })
     }
 
-    /// The path of an uploaded file, there or not.
-    pub(crate) fn blob(&self, digest: &str) -> Result<PathBuf, ApiError> {
-        let digest = digest.strip_prefix("sha256:").unwrap_or(digest);
-        let is_digest = digest.len() == 64 && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if !is_digest {
-            return Err(ApiError::BadRequest("invalid digest format".to_owned()));
-        }
-        Ok(self.blobs().join(format!("sha256-{digest}")))
+    /// The digest that a client names.
+    pub(crate) fn digest(text: &str) -> Result<Digest, ApiError> {
+        let digest = Digest::from_hex(text.strip_prefix("sha256:").unwrap_or(text));
+        digest.ok_or_else(|| ApiError::BadRequest("invalid digest format".to_owned()))
     }
 
     /// All models, the latest first.
     pub(crate) fn list(&self) -> Result<Vec<Entry>, ApiError> {
-        let recipes = lock(&self.recipes).clone();
-        let mut entries: Vec<Entry> =
-            recipes.into_iter().filter_map(|(name, recipe)| self.by_recipe(&name, recipe).ok()).collect();
+        let made = |(name, recipe): (String, Recipe)| self.by_recipe(&name, Arc::new(recipe)).ok();
+        let mut entries: Vec<Entry> = self.store.recipes()?.into_iter().filter_map(made).collect();
         let hidden = |entries: &[Entry], name: &str| entries.iter().any(|entry| entry.name == name);
         for (name, path) in &self.files {
             if !hidden(&entries, name) {
@@ -257,49 +221,26 @@ impl Library {
         Ok(facts)
     }
 
-    /// Writes down a recipe under `name`.
-    pub(crate) fn put(&self, name: &str, recipe: Recipe) -> Result<(), ApiError> {
-        let name = name.strip_suffix(":latest").unwrap_or(name);
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '/');
-        let starts = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-        if !starts
-            || name.len() > MAX_NAME
-            || !name.chars().all(plain)
-            || name.contains("..")
-            || name.contains("//")
-        {
-            return Err(ApiError::BadRequest("invalid model name".to_owned()));
-        }
-        let mut recipes = lock(&self.recipes);
-        recipes.insert(name.to_owned(), Arc::new(recipe));
-        self.save(&recipes)
+    /// What a model made from this one is made from, and what it inherits.
+    pub(crate) fn foundation(&self, name: &str) -> Result<(String, Extras), ApiError> {
+        let entry = self.find(name)?;
+        Ok(match entry.recipe.as_deref() {
+            Some(recipe) => (recipe.from.clone(), recipe.extras.clone()),
+            None => (entry.name, Extras::default()),
+        })
     }
 
     /// Copies a model: a new name for the same thing.
     pub(crate) fn copy(&self, source: &str, destination: &str) -> Result<(), ApiError> {
-        let entry = self.find(source)?;
-        let created = crate::clock::unix_now();
-        let recipe = match &entry.recipe {
-            Some(recipe) => Recipe { created, ..(**recipe).clone() },
-            None => Recipe { from: entry.name.clone(), created, ..Recipe::default() },
-        };
-        self.put(destination, recipe)
+        let (from, extras) = self.foundation(source)?;
+        Ok(self.store.create(destination, from, extras)?)
     }
 
     /// Removes a model. A file that the server was told of is not its own to remove.
     pub(crate) fn remove(&self, name: &str) -> Result<(), ApiError> {
         let entry = self.find(name)?;
-        {
-            let mut recipes = lock(&self.recipes);
-            if let Some(recipe) = recipes.remove(&entry.name) {
-                self.save(&recipes)?;
-                let used = recipes.values().any(|other| other.from == recipe.from);
-                if !used && recipe.from.starts_with("sha256:") {
-                    let blob = self.blob(&recipe.from)?;
-                    fs::remove_file(&blob).map_err(|error| ApiError::internal(&error))?;
-                }
-                return Ok(());
-            }
+        if self.store.remove_recipe(&entry.name)?.is_some() {
+            return Ok(());
         }
         if self.files.iter().any(|(known, _)| *known == entry.name) {
             return Err(ApiError::BadRequest(
@@ -310,21 +251,14 @@ impl Library {
         self.store.remove(&reference)?;
         Ok(())
     }
-
-    fn save(&self, recipes: &BTreeMap<String, Arc<Recipe>>) -> Result<(), ApiError> {
-        let plain: BTreeMap<&str, &Recipe> =
-            recipes.iter().map(|(name, recipe)| (name.as_str(), &**recipe)).collect();
-        let text = serde_json::to_vec_pretty(&plain).map_err(|error| ApiError::internal(&error))?;
-        let path = self.store.home().join(RECIPES);
-        let temporary = path.with_extension("tmp");
-        let written = fs::create_dir_all(self.store.home())
-            .and_then(|()| fs::write(&temporary, text))
-            .and_then(|()| fs::rename(&temporary, &path));
-        written.map_err(|error| ApiError::internal(&error))
-    }
 }
 
 impl Entry {
+    /// The options that it brings.
+    pub(crate) fn parameters(&self) -> Map<String, Value> {
+        self.recipe.as_ref().map(|recipe| recipe.extras.parameters.clone()).unwrap_or_default()
+    }
+
     /// A file that is used where it lies. Hashing gigabytes for a list is out of the question; what identifies the file
     /// changes when it does.
     fn of_file(name: &str, path: &Path) -> Option<Entry> {
@@ -347,7 +281,7 @@ impl Entry {
         let entry = Entry::of_file(&found.name, &found.path)?;
         Some(match found.manifest {
             Some(manifest) => {
-                let recipe = Recipe::of_stored(&manifest, entry.modified);
+                let recipe = recipe_of_stored(&manifest, entry.modified);
                 // Another program's file may have none; then what identifies the file does.
                 let digest = if manifest.sha256.is_empty() { entry.digest } else { manifest.sha256 };
                 Entry { digest, recipe, ..entry }

@@ -96,7 +96,7 @@ impl RegistryName {
     }
 
     /// The host, where the name says one.
-    pub(crate) fn host(&self) -> Option<&str> {
+    pub fn host(&self) -> Option<&str> {
         self.host.as_deref()
     }
 

@@ -12,7 +12,6 @@ pub(crate) mod url;
 use std::fmt;
 use std::time::Duration;
 
-use crate::catalog::Place;
 use crate::progress::Report;
 use crate::registry::Found;
 use crate::staging::Staging;
@@ -114,16 +113,6 @@ pub(crate) enum Job {
 }
 
 impl Job {
-    pub(crate) fn of(place: &Place) -> Result<Job, HubError> {
-        Ok(match place {
-            Place::Pip(parts) => Job::Pip(parts.job()),
-            Place::Registry(name) => Job::Registry(
-                name.parse()
-                    .map_err(|problem| HubError::BadReference { reference: (*name).to_owned(), problem })?,
-            ),
-        })
-    }
-
     /// Whether the same name may mean another file tomorrow, so that a pull asks even where there is one.
     pub(crate) fn may_change(&self) -> bool {
         match self {

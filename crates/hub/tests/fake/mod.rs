@@ -68,7 +68,7 @@ impl Fake {
             parameters: "1M",
             licence: "MIT",
             size: model.len() as u64,
-            sha256: sha256.leak(),
+            sha256: Some(sha256.leak()),
             places,
         };
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake/pip.sh");

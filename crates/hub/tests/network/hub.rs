@@ -17,12 +17,12 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// A hub with one repository, whose files lie at another place, as the real one's do.
-struct FakeHub {
-    hub: FakeServer,
-    store: FakeServer,
+pub(crate) struct FakeHub {
+    pub(crate) hub: FakeServer,
+    pub(crate) store: FakeServer,
 }
 
-fn hub(files: &[(&str, Vec<u8>)], token: Option<&'static str>) -> FakeHub {
+pub(crate) fn hub(files: &[(&str, Vec<u8>)], token: Option<&'static str>) -> FakeHub {
     let files: BTreeMap<String, Vec<u8>> =
         files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.clone())).collect();
     let stored = files.clone();

@@ -6,6 +6,7 @@ mod registry;
 #[path = "../fake/server.rs"]
 mod server;
 
+mod catalog;
 mod common;
 mod hub;
 mod pull;

@@ -11,6 +11,7 @@ use super::request::Request;
 use crate::body;
 use crate::error::ApiError;
 use crate::generate::{self, Stream};
+use crate::library;
 use crate::openai::answer::{self, Manner, Part, Reader};
 use crate::openai::{new_id, sse};
 use crate::own::{self, blocking};
@@ -24,13 +25,13 @@ pub(super) async fn create(State(state): State<AppState>, body: Bytes) -> Respon
 pub(super) async fn count_tokens(State(state): State<AppState>, body: Bytes) -> Response {
     let work = async {
         let mut request: Request = body::parse(&body)?;
-        request.sampling()?;
         let manner = Manner::of(&state, &request.model).await?;
+        request.parameters(&manner)?;
         let tools = request.tools()?;
         let input = Input::Chat(request.chat(&manner, &tools)?);
         let entry = state.find(&request.model)?;
         let input = match &entry.recipe {
-            Some(recipe) => recipe.apply(input),
+            Some(recipe) => library::begin(&recipe.extras, input),
             None => input,
         };
         let model = own::open(&state, entry).await?;
@@ -58,7 +59,11 @@ impl Frame {
     /// Why an answer ended, and at which text.
     fn stop(&self, reason: FinishReason, called: bool) -> (Value, Value) {
         match reason {
-            FinishReason::Stop(at) => ("stop_sequence".into(), self.stop_sequences.get(at).cloned().into()),
+            FinishReason::Stop(at) => match self.stop_sequences.get(at) {
+                Some(text) => ("stop_sequence".into(), text.clone().into()),
+                // One that the model brought; the client knows of none.
+                None => ("end_turn".into(), Value::Null),
+            },
             FinishReason::Length => ("max_tokens".into(), Value::Null),
             FinishReason::ContextFull => ("model_context_window_exceeded".into(), Value::Null),
             _ if called => ("tool_use".into(), Value::Null),

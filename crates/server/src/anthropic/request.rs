@@ -4,10 +4,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use utoipa::ToSchema;
-use whit_engine::{Message, SamplerConfig};
+use whit_engine::{Message, Parameters, SamplerConfig};
 use whit_sample::Grammar;
 
 use super::describe::{Choice, Content, OutputConfig, Role, Text, Thinking, Tool};
+use crate::config::OverflowPolicy;
 use crate::error::ApiError;
 use crate::generate::{Job, top_k};
 use crate::openai::answer::{self, Manner, ToolChoice};
@@ -145,19 +146,22 @@ impl Request {
         Ok(chat)
     }
 
-    /// How tokens are to be chosen.
-    pub(super) fn sampling(&self) -> Result<SamplerConfig, ApiError> {
+    /// How tokens are to be chosen, and where to stop: what is asked for, or else what the model brings.
+    pub(super) fn parameters(&self, manner: &Manner) -> Result<Parameters, ApiError> {
         if let Some(temperature) = self.temperature.filter(|t| !(0.0..=1.0).contains(t)) {
             return Err(bad(format!("temperature: is {temperature}, but must be from 0 to 1")));
         }
+        let defaults = SamplerConfig { temperature: 1.0, top_p: 1.0, top_k: 0, ..SamplerConfig::default() };
+        let own = Parameters::read_over(defaults, &[manner.parameters()])?;
         let sampling = SamplerConfig {
-            temperature: self.temperature.unwrap_or(1.0),
-            top_p: self.top_p.unwrap_or(1.0),
-            top_k: top_k(self.top_k.unwrap_or(0)),
-            ..SamplerConfig::default()
+            temperature: self.temperature.unwrap_or(own.sampling.temperature),
+            top_p: self.top_p.unwrap_or(own.sampling.top_p),
+            top_k: self.top_k.map_or(own.sampling.top_k, top_k),
+            ..own.sampling
         };
         sampling.validate()?;
-        Ok(sampling)
+        let stop = self.stop_sequences.clone().unwrap_or(own.stop);
+        Ok(Parameters { sampling, stop, ..own })
     }
 
     /// All of it.
@@ -167,12 +171,15 @@ impl Request {
             Some(n) => return Err(bad(format!("max_tokens: is {n}, but must be at least 1"))),
             None => return Err(bad("max_tokens: Field required")),
         };
-        let sampling = self.sampling()?;
+        let own = self.parameters(manner)?;
         let grammar = self.format()?;
         let chat = self.chat(manner, tools)?;
         let mut job = Job::new(&self.model, Input::Chat(chat));
-        job.sampling = sampling;
-        job.stop = self.stop_sequences.clone().unwrap_or_default();
+        job.sampling = own.sampling;
+        job.stop = own.stop;
+        job.n_keep = own.n_keep;
+        job.n_ctx = own.n_ctx;
+        job.overflow = own.overflow.map(|policy| OverflowPolicy::parse(&policy)).transpose()?;
         job.max_tokens = Some(max_tokens);
         job.grammar = grammar;
         let is_single = self.tool_choice.get("disable_parallel_tool_use") == Some(&Value::Bool(true));

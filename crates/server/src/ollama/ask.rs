@@ -348,11 +348,8 @@ fn present(text: Option<String>) -> Option<String> {
 }
 
 /// A template of the request's own.
-pub(super) fn jinja(template: Option<String>) -> Result<Option<String>, ApiError> {
-    if template
-        .as_ref()
-        .is_some_and(|text| text.contains("{{ .") || text.contains("{{.") || text.contains("{{- ."))
-    {
+fn jinja(template: Option<String>) -> Result<Option<String>, ApiError> {
+    if template.as_deref().is_some_and(whit_hub::is_go_template) {
         let text = "this template is written for Go; templates here are Jinja, as model files hold them";
         return Err(ApiError::BadRequest(text.to_owned()));
     }

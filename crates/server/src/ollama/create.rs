@@ -2,7 +2,7 @@
 //! and parameters of its own. Left out: quantizing and adapters, each refused by name.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -16,16 +16,16 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 use whit_engine::Message;
+use whit_hub::Extras;
 
-use super::ask::jinja;
 use super::describe::ModelOptions;
 use super::options::Options;
 use crate::error::ApiError;
-use crate::library::{Recipe, hex};
+use crate::library::{Library, hex};
 use crate::openapi::Texts;
 use crate::own::blocking;
 use crate::state::AppState;
-use crate::{body, clock, stall};
+use crate::{body, stall};
 
 #[derive(Deserialize, ToSchema)]
 pub(super) struct CreateRequest {
@@ -48,7 +48,7 @@ pub(super) struct CreateRequest {
     /// No longer understood: must not be there.
     #[schema(deprecated)]
     modelfile: Option<String>,
-    /// Jinja.
+    /// Jinja. One in the language of Go is kept and shown, but not used.
     template: Option<String>,
     /// The system message.
     system: Option<String>,
@@ -68,23 +68,22 @@ pub(super) async fn create(State(state): State<AppState>, body: Bytes) -> Respon
     let work = async {
         let request: CreateRequest = body::parse(&body)?;
         let streaming = request.stream.unwrap_or(true);
-        let from = blocking(move || make(&state, request)).await?;
-        Ok::<_, ApiError>((streaming, from))
+        let statuses = blocking(move || make(&state, request)).await?;
+        Ok::<_, ApiError>((streaming, statuses))
     };
     match work.await {
-        Ok((true, from)) => {
-            let statuses =
-                [format!("using existing layer {from}"), "writing manifest".into(), "success".into()];
-            let lines = statuses.map(|status| format!("{}\n", json!({"status": status})));
-            ([(header::CONTENT_TYPE, "application/x-ndjson")], lines.concat()).into_response()
+        Ok((true, statuses)) => {
+            let line = |status: &String| format!("{}\n", json!({"status": status}));
+            let lines: String = statuses.iter().map(line).collect();
+            ([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response()
         }
         Ok((false, _)) => Json(json!({"status": "success"})).into_response(),
         Err(error) => error.ollama(),
     }
 }
 
-/// Writes the recipe; gives what it is made from.
-fn make(state: &AppState, request: CreateRequest) -> Result<String, ApiError> {
+/// Writes the recipe; gives what there is to say about it.
+fn make(state: &AppState, request: CreateRequest) -> Result<Vec<String>, ApiError> {
     let bad = |text: &str| Err(ApiError::BadRequest(text.to_owned()));
     if request.modelfile.is_some() {
         return bad(
@@ -102,43 +101,36 @@ fn make(state: &AppState, request: CreateRequest) -> Result<String, ApiError> {
     Options::read(&[&parameters], state.config.strict)?;
     let files = request.files.unwrap_or_default();
     let (from, base) = match (request.from.filter(|from| !from.is_empty()), files.len()) {
-        (Some(from), 0) => {
-            let entry = state.library.find(&from)?;
-            let base = entry.recipe.as_deref().cloned();
-            let from = base.as_ref().map_or_else(|| entry.name.clone(), |recipe| recipe.from.clone());
-            (from, base.unwrap_or_default())
-        }
+        (Some(from), 0) => state.library.foundation(&from)?,
         (None, 1) => {
             let digest = files.values().next().and_then(Value::as_str).unwrap_or_default();
-            let path = state.library.blob(digest)?;
-            check(&path)?;
-            let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
-            (format!("sha256:{hex}"), Recipe::default())
+            let digest = Library::digest(digest)?;
+            check(&state.library.store().blob(&digest))?;
+            (digest.to_string(), Extras::default())
         }
         (None, 0) => return bad("neither 'from' or 'files' was specified"),
         _ => return bad("give either `from`, or one GGUF file in `files`"),
     };
-    let license = match request.license {
-        None | Some(Value::Null) => base.license,
-        Some(Value::String(text)) => Some(text),
+    let licenses = match request.license {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::String(text)) => vec![text],
         Some(Value::Array(texts)) => {
-            Some(texts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n\n"))
+            texts.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
         }
         Some(_) => return bad("license must be a text or a list of texts"),
     };
-    let mut merged = base.parameters;
-    merged.extend(parameters);
-    let recipe = Recipe {
-        from: from.clone(),
-        system: request.system.or(base.system),
-        template: jinja(request.template.filter(|text| !text.is_empty()))?.or(base.template),
-        license,
-        parameters: merged,
-        messages: request.messages.unwrap_or(base.messages),
-        created: clock::unix_now(),
-    };
-    state.library.put(&request.model, recipe)?;
-    Ok(from)
+    let messages = request.messages.unwrap_or_default().iter().map(|message| json!(message)).collect();
+    let mut own = Extras { system: request.system, parameters, messages, licenses, ..Extras::default() };
+    if let Some(template) = request.template.filter(|text| !text.is_empty()) {
+        own.set_template(template);
+    }
+    let mut statuses = vec![format!("using existing layer {from}")];
+    if own.go_template.is_some() {
+        statuses.push("the template is in the language of Go: kept, but the model's own is used".to_owned());
+    }
+    state.library.store().create(&request.model, from, base.with(own))?;
+    statuses.extend(["writing manifest".to_owned(), "success".to_owned()]);
+    Ok(statuses)
 }
 
 /// Whether an uploaded file is a model that can be run.
@@ -154,11 +146,16 @@ fn check(path: &Path) -> Result<(), ApiError> {
     })
 }
 
+/// The path of an uploaded file, there or not.
+fn blob(state: &AppState, digest: &str) -> Result<PathBuf, ApiError> {
+    Ok(state.library.store().blob(&Library::digest(digest)?))
+}
+
 pub(super) async fn probe(
     State(state): State<AppState>,
     digest: Result<UrlPath<String>, PathRejection>,
 ) -> Response {
-    match digest.map_err(ApiError::from).and_then(|UrlPath(digest)| state.library.blob(&digest)) {
+    match digest.map_err(ApiError::from).and_then(|UrlPath(digest)| blob(&state, &digest)) {
         Ok(path) if path.is_file() => StatusCode::OK.into_response(),
         Ok(_) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => error.ollama(),
@@ -179,12 +176,12 @@ pub(super) async fn upload(
 
 /// Writes an upload beside its place, and puts it there when its digest is right.
 async fn take(state: &AppState, digest: &str, body: Body) -> Result<StatusCode, ApiError> {
-    let path = state.library.blob(digest)?;
+    let path = blob(state, digest)?;
     if path.is_file() {
         return Ok(StatusCode::OK);
     }
     let fail = |error: std::io::Error| ApiError::internal(&error);
-    let folder = state.library.blobs();
+    let folder = state.library.store().blobs();
     std::fs::create_dir_all(&folder).map_err(fail)?;
     let limit = state.config.max_blob;
     // Removed when dropped: half an upload leaves nothing.

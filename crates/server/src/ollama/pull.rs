@@ -6,19 +6,24 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
-use whit_hub::{Phase, Progress, Reference, catalog};
+use whit_hub::{Phase, Progress, Reference, Source, catalog};
 
 use super::progress::{self, Reports};
 use crate::body;
 use crate::error::ApiError;
+use crate::library;
 use crate::state::AppState;
 
 #[derive(Deserialize, ToSchema)]
 pub(super) struct PullRequest {
-    /// A name of the catalog, or a source such as `pip:…`.
+    /// A name of the catalog, one of Ollama's registry (`name`, `owner/name:tag`, `host/owner/name:tag`), or a source such as
+    /// `hf:…`.
     #[serde(default, alias = "name")]
     #[schema(required)]
     model: String,
+    /// Without encryption, from a registry that the server was told of as one such.
+    #[schema(default = false)]
+    insecure: Option<bool>,
     /// Answer in lines.
     #[schema(default = true)]
     stream: Option<bool>,
@@ -26,7 +31,7 @@ pub(super) struct PullRequest {
 
 pub(super) async fn pull(State(state): State<AppState>, body: Bytes) -> Response {
     let started = body::parse(&body).and_then(|request: PullRequest| {
-        let reference = reference(&request.model)?;
+        let reference = reference(&state, &request)?;
         Ok((request.stream.unwrap_or(true), reference))
     });
     let (streaming, reference) = match started {
@@ -45,14 +50,24 @@ pub(super) async fn pull(State(state): State<AppState>, body: Bytes) -> Response
     progress::respond(streaming, pull).await
 }
 
-/// What may be pulled: names and sources, no paths of this machine.
-fn reference(name: &str) -> Result<Reference, ApiError> {
-    let name = name.trim();
-    let name = name.strip_suffix(":latest").unwrap_or(name);
-    match name.parse::<Reference>()? {
-        Reference::Path(_) => Err(ApiError::BadRequest("invalid model name".to_owned())),
-        reference => Ok(reference),
+/// What is to be pulled. A registry that is to be asked without encryption must be one that the server was told of.
+fn reference(state: &AppState, request: &PullRequest) -> Result<Reference, ApiError> {
+    let name = request.model.trim();
+    let reference = library::reference(name)?;
+    let wants_plain = request.insecure == Some(true);
+    if name.starts_with("http://") && !wants_plain {
+        return Err(ApiError::BadRequest("insecure protocol http".to_owned()));
     }
+    if let Reference::Source(Source::Registry(registry)) = &reference
+        && let Some(host) = registry.host().filter(|_| wants_plain)
+        && !state.library.store().asks_plainly(registry)
+    {
+        return Err(ApiError::BadRequest(format!(
+            "`insecure` is for registries that this server knows as such: start it with \
+             WHIT_REGISTRIES=http://{host}, or pull without `insecure`"
+        )));
+    }
+    Ok(reference)
 }
 
 /// The digest of what is coming, where the catalog knows it.
@@ -61,7 +76,7 @@ fn digest(reference: &Reference) -> Option<String> {
     let is_meant = |entry: &&catalog::Entry| {
         entry.name == name && tag.as_deref().map_or(entry.default, |tag| entry.tag == tag)
     };
-    catalog::CATALOG.iter().find(is_meant).map(|entry| entry.sha256.to_owned())
+    catalog::CATALOG.iter().find(is_meant).and_then(|entry| entry.sha256).map(str::to_owned)
 }
 
 fn status(progress: &Progress, digest: Option<&str>) -> Value {

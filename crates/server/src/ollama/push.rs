@@ -4,7 +4,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use utoipa::ToSchema;
 use whit_hub::{Digest, Extras, Manifest, ModelFacts, Package, PushEvent, RegistryName};
 
@@ -102,13 +102,5 @@ fn extras(entry: &Entry, stored: Option<Manifest>) -> Extras {
     if let Some(manifest) = stored.filter(|manifest| manifest.name == entry.name) {
         return manifest.extras;
     }
-    let Some(recipe) = entry.recipe.as_deref() else { return Extras::default() };
-    Extras {
-        system: recipe.system.clone(),
-        template: recipe.template.clone(),
-        go_template: None,
-        parameters: recipe.parameters.clone(),
-        messages: recipe.messages.iter().map(|message| json!(message)).collect::<Vec<Value>>(),
-        licenses: recipe.license.iter().cloned().collect(),
-    }
+    entry.recipe.as_ref().map(|recipe| recipe.extras.clone()).unwrap_or_default()
 }

@@ -1,7 +1,5 @@
 //! `/api/show`: everything about one model.
 
-use std::fmt::Write as _;
-
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -10,10 +8,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use whit_files::Gguf;
+use whit_hub::{Modelfile, parameter_lines};
 
 use super::manage::details;
 use crate::error::ApiError;
-use crate::library::Entry;
 use crate::own::blocking;
 use crate::state::AppState;
 use crate::{body, clock};
@@ -41,28 +39,35 @@ fn describe(state: &AppState, request: &ShowRequest) -> Result<Json<Value>, ApiE
     let entry = state.library.find(&request.model)?;
     let facts = state.library.facts(&entry)?;
     let gguf = Gguf::open(&entry.path).map_err(|error| ApiError::internal(&error))?;
-    let recipe = entry.recipe.as_deref();
-    let template = recipe.and_then(|recipe| recipe.template.clone()).or_else(|| facts.template.clone());
-    let parameters = recipe.map(|recipe| parameters(&recipe.parameters)).unwrap_or_default();
-    let system = recipe.and_then(|recipe| recipe.system.clone()).unwrap_or_default();
-    let license = recipe.and_then(|recipe| recipe.license.clone()).or_else(|| facts.info.licence.clone());
-    let template = template.unwrap_or_default();
+    let mut extras = entry.recipe.as_ref().map(|recipe| recipe.extras.clone()).unwrap_or_default();
+    let template = extras.template.clone().or_else(|| facts.template.clone());
+    // One in Go is written down as it came, though the file's own is used.
+    if extras.go_template.is_none() {
+        extras.template.clone_from(&template);
+    }
+    // Paths of this machine are no client's affair.
+    let from = entry.parent.as_deref().unwrap_or(&entry.name);
+    let modelfile = Modelfile::write(from, &extras);
+    let license = match extras.licenses.join("\n\n") {
+        none if none.is_empty() => facts.info.licence.clone(),
+        licenses => Some(licenses),
+    };
 
     let mut shown = Map::new();
     let mut set = |name: &str, value: Value| shown.insert(name.to_owned(), value);
     if let Some(license) = license {
         set("license", license.into());
     }
-    set("modelfile", modelfile(&entry, &template, &system, &parameters).into());
-    if !parameters.is_empty() {
-        set("parameters", parameters.into());
+    set("modelfile", modelfile.into());
+    if !extras.parameters.is_empty() {
+        set("parameters", parameter_lines(&extras.parameters).into());
     }
-    set("template", template.into());
-    if !system.is_empty() {
+    set("template", template.unwrap_or_default().into());
+    if let Some(system) = extras.system {
         set("system", system.into());
     }
-    if let Some(recipe) = recipe.filter(|recipe| !recipe.messages.is_empty()) {
-        set("messages", json!(recipe.messages));
+    if !extras.messages.is_empty() {
+        set("messages", extras.messages.into());
     }
     set("details", details(&entry, &facts));
     set("model_info", metadata(&gguf, facts.info.n_params, verbose));
@@ -75,34 +80,6 @@ fn describe(state: &AppState, request: &ShowRequest) -> Result<Json<Value>, ApiE
     set("capabilities", json!(facts.capabilities));
     set("modified_at", clock::rfc3339(entry.modified).into());
     Ok(Json(shown.into()))
-}
-
-/// Lines as in a Modelfile, without the word PARAMETER.
-fn parameters(parameters: &Map<String, Value>) -> String {
-    let mut lines = String::new();
-    for (name, value) in parameters {
-        let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-        for value in values {
-            // Writing to a string cannot fail.
-            let _ = writeln!(lines, "{name:<30} {value}");
-        }
-    }
-    lines.trim_end().to_owned()
-}
-
-/// A Modelfile that says the same. Paths of this machine are no client's affair.
-fn modelfile(entry: &Entry, template: &str, system: &str, parameters: &str) -> String {
-    let mut text = format!("FROM {}\n", entry.parent.as_deref().unwrap_or(&entry.name));
-    if !template.is_empty() {
-        let _ = writeln!(text, "TEMPLATE \"\"\"{template}\"\"\"");
-    }
-    if !system.is_empty() {
-        let _ = writeln!(text, "SYSTEM \"\"\"{system}\"\"\"");
-    }
-    for line in parameters.lines() {
-        let _ = writeln!(text, "PARAMETER {line}");
-    }
-    text
 }
 
 /// The file's metadata. Arrays are null unless `verbose`.

@@ -1,11 +1,11 @@
 //! What stands between a wire request with tools and a job, and between a stream and a wire answer: shared by the APIs
 //! that know thoughts and tool calls.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use whit_engine::{CallChoice, Calls, Event, FinishReason, Message, Usage};
 use whit_sample::{Grammar, SampleError};
 pub(crate) use whit_text::tools::{AnswerPart as Part, AnswerReader as Reader};
-use whit_text::tools::{ThinkSplitter, ThinkTags, ToolFormat, ToolParser};
+use whit_text::tools::{ThinkSplitter, ThinkTags, ToolFormat, ToolParser, think_switches};
 
 use crate::error::ApiError;
 use crate::generate::{Job, Stream};
@@ -36,6 +36,8 @@ pub(crate) struct Manner {
     switches: Vec<&'static str>,
     /// The template knows how hard to think.
     knows_effort: bool,
+    /// The model's own options.
+    parameters: Map<String, Value>,
 }
 
 impl Manner {
@@ -45,8 +47,9 @@ impl Manner {
         blocking(move || {
             let entry = state.find(&model)?;
             let facts = state.library.facts(&entry)?;
-            let own = entry.recipe.as_ref().and_then(|recipe| recipe.template.as_deref());
-            Ok(Manner::read(own.or(facts.template.as_deref()), &facts.info.architecture))
+            let own = entry.recipe.as_ref().and_then(|recipe| recipe.extras.template.as_deref());
+            let manner = Manner::read(own.or(facts.template.as_deref()), &facts.info.architecture);
+            Ok(Manner { parameters: entry.parameters(), ..manner })
         })
         .await
     }
@@ -54,22 +57,20 @@ impl Manner {
     fn read(template: Option<&str>, architecture: &str) -> Manner {
         let knows_tools = template.is_some_and(|template| template.contains("tools"));
         let mentions = |word: &str| template.is_some_and(|template| template.contains(word));
-        let mut switches = Vec::new();
-        if mentions("enable_thinking") {
-            switches.push("enable_thinking");
-        }
-        // Granite 3, DeepSeek V3.1.
-        if mentions("if thinking") || mentions("thinking is defined") {
-            switches.push("thinking");
-        }
         Manner {
             // A model that is told of tools in words answers in JSON.
             format: if knows_tools { ToolFormat::detect(template, architecture) } else { ToolFormat::Json },
             think: template.and_then(ThinkTags::detect),
             knows_tools,
-            switches,
+            switches: template.map(think_switches).unwrap_or_default(),
             knows_effort: mentions("reasoning_effort"),
+            parameters: Map::new(),
         }
+    }
+
+    /// The options that the model brings.
+    pub(crate) fn parameters(&self) -> &Map<String, Value> {
+        &self.parameters
     }
 
     /// Takes thoughts for text from now on.

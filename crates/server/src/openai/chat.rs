@@ -144,8 +144,8 @@ async fn answer(state: AppState, body: &Bytes) -> Result<Response, ApiError> {
         };
         let mut job = Job::new(&request.model, Input::Chat(input));
         job.sampling.logprobs = request.logprobs.unwrap_or(false).then_some(top);
-        request.settings.apply(&mut job, index)?;
-        job.max_tokens = max_tokens;
+        request.settings.apply(&mut job, index, manner.parameters())?;
+        job.max_tokens = max_tokens.or(job.max_tokens);
         job.grammar.clone_from(&grammar);
         manner.bind(&mut job, &choice, &tools, request.parallel_tool_calls != Some(false))?;
         let stream = generate::start(&state, job).await?;

@@ -118,6 +118,7 @@ async fn answer(state: AppState, body: &Bytes) -> Result<Response, ApiError> {
         0 if echo => Some(0),
         n => sampling::max_tokens(Some(n), "max_tokens")?,
     };
+    let of_model = state.find(&request.model)?.parameters();
     let mut running = Vec::with_capacity(prompts.len() * n);
     for (at, prompt) in prompts.iter().enumerate() {
         for choice in 0..n {
@@ -130,8 +131,10 @@ async fn answer(state: AppState, body: &Bytes) -> Result<Response, ApiError> {
             };
             let mut job = Job::new(&request.model, input);
             job.sampling.logprobs = request.logprobs;
-            request.settings.apply(&mut job, choice)?;
-            job.max_tokens = max_tokens;
+            request.settings.apply(&mut job, choice, &of_model)?;
+            if request.max_tokens.is_some() || job.max_tokens.is_none() {
+                job.max_tokens = max_tokens;
+            }
             if echo && request.logprobs.is_some() {
                 job.prompt_logprobs = request.logprobs;
                 // Of a prompt that was cut, nothing could be said of the whole.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
-use whit_engine::SamplerConfig;
+use whit_engine::{Parameters, SamplerConfig};
 
 use crate::config::{KeepAlive, OverflowPolicy};
 use crate::error::ApiError;
@@ -58,7 +59,7 @@ pub(super) struct Settings {
     /// What happens when the context is full. Default: as the server is set.
     overflow: Option<OverflowPolicy>,
     #[schema(value_type = Option<Time>)]
-    keep_alive: Option<serde_json::Value>,
+    keep_alive: Option<Value>,
 }
 
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -70,16 +71,6 @@ pub(super) enum OneOrMany {
 }
 
 impl Settings {
-    /// As it was asked for, or OpenAI's.
-    pub(super) fn temperature(&self) -> f32 {
-        self.temperature.unwrap_or(1.0)
-    }
-
-    /// As it was asked for, or OpenAI's.
-    pub(super) fn top_p(&self) -> f32 {
-        self.top_p.unwrap_or(1.0)
-    }
-
     pub(super) fn n_choices(&self) -> Result<usize, ApiError> {
         match self.n.unwrap_or(1) {
             n @ 1..=MAX_CHOICES => Ok(n),
@@ -87,8 +78,22 @@ impl Settings {
         }
     }
 
-    /// Puts the settings into a job; `choice` is the how-manieth answer, of which each has a seed of its own.
-    pub(super) fn apply(&self, job: &mut Job, choice: usize) -> Result<(), ApiError> {
+    /// Puts the settings into a job, those of the model's own where the request has none; `choice` is the how-manieth
+    /// answer, of which each has a seed of its own.
+    pub(super) fn apply(
+        &self,
+        job: &mut Job,
+        choice: usize,
+        of_model: &Map<String, Value>,
+    ) -> Result<(), ApiError> {
+        let defaults = SamplerConfig {
+            repeat_last_n: -1,
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            ..SamplerConfig::default()
+        };
+        let own = Parameters::read_over(defaults, &[of_model])?;
         let mut logit_bias = Vec::new();
         for (token, bias) in self.logit_bias.iter().flatten() {
             let Ok(id) = token.parse() else {
@@ -104,20 +109,24 @@ impl Settings {
         }
         job.sampling = SamplerConfig {
             logit_bias,
-            repeat_last_n: -1,
-            temperature: self.temperature(),
-            top_p: self.top_p(),
-            top_k: top_k(self.top_k.unwrap_or(0)),
-            min_p: self.min_p.unwrap_or(0.0),
-            typical_p: self.typical_p.unwrap_or(1.0),
-            repeat_penalty: self.repeat_penalty.unwrap_or(1.0),
-            presence_penalty: self.presence_penalty.unwrap_or(0.0),
-            frequency_penalty: self.frequency_penalty.unwrap_or(0.0),
-            seed: self.seed.map(|seed| seed.cast_unsigned().wrapping_add(choice as u64)),
+            repeat_last_n: own.sampling.repeat_last_n,
+            temperature: self.temperature.unwrap_or(own.sampling.temperature),
+            top_p: self.top_p.unwrap_or(own.sampling.top_p),
+            top_k: self.top_k.map_or(own.sampling.top_k, top_k),
+            min_p: self.min_p.unwrap_or(own.sampling.min_p),
+            typical_p: self.typical_p.unwrap_or(own.sampling.typical_p),
+            repeat_penalty: self.repeat_penalty.unwrap_or(own.sampling.repeat_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(own.sampling.presence_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(own.sampling.frequency_penalty),
+            seed: self
+                .seed
+                .map(i64::cast_unsigned)
+                .or(own.sampling.seed)
+                .map(|seed| seed.wrapping_add(choice as u64)),
             logprobs: job.sampling.logprobs,
         };
         job.stop = match self.stop.clone() {
-            None => Vec::new(),
+            None => own.stop,
             Some(OneOrMany::One(text)) => vec![text],
             Some(OneOrMany::Many(texts)) => texts,
         };
@@ -126,7 +135,11 @@ impl Settings {
             return Err(ApiError::BadRequest(text));
         }
         job.ignore_eos = self.ignore_eos.unwrap_or(false);
-        job.overflow = self.overflow;
+        let overflow = own.overflow.map(|policy| OverflowPolicy::parse(&policy)).transpose()?;
+        job.overflow = self.overflow.or(overflow);
+        job.max_tokens = own.max_tokens;
+        job.n_keep = own.n_keep;
+        job.n_ctx = own.n_ctx;
         job.keep_alive = match &self.keep_alive {
             None => None,
             Some(value) => {
@@ -154,11 +167,27 @@ mod tests {
     use crate::prompt::Input;
     use serde_json::json;
 
-    fn apply(settings: serde_json::Value) -> Result<Job, ApiError> {
+    fn apply_over(of_model: Value, settings: Value) -> Result<Job, ApiError> {
         let settings: Settings = serde_json::from_value(settings).unwrap();
         let mut job = Job::new("m", Input::Text("x".to_owned()));
-        settings.apply(&mut job, 2)?;
+        settings.apply(&mut job, 2, of_model.as_object().unwrap())?;
         Ok(job)
+    }
+
+    fn apply(settings: Value) -> Result<Job, ApiError> {
+        apply_over(json!({}), settings)
+    }
+
+    #[test]
+    fn a_models_own_settings_come_before_the_defaults() {
+        let of_model =
+            json!({"temperature": 0.2, "stop": ["END"], "num_predict": 7, "num_ctx": 100, "seed": 1});
+        let job = apply_over(of_model.clone(), json!({})).unwrap();
+        assert_eq!((job.sampling.temperature, job.sampling.top_p, job.sampling.seed), (0.2, 1.0, Some(3)));
+        assert_eq!((job.stop, job.max_tokens, job.n_ctx), (vec!["END".to_owned()], Some(7), Some(100)));
+        let job = apply_over(of_model, json!({"temperature": 0.5, "stop": "x", "seed": 5})).unwrap();
+        assert_eq!((job.sampling.temperature, job.sampling.seed), (0.5, Some(7)));
+        assert_eq!(job.stop, ["x"]);
     }
 
     #[test]

@@ -97,6 +97,78 @@ fn recipes_bring_their_own() {
 }
 
 #[test]
+fn recipes_hold_in_every_api() {
+    let tested = Tested::new();
+    let parameters = json!({"temperature": 0, "num_predict": 4});
+    let recipe = json!({"model": "poet", "from": "chatty", "system": "be brief", "parameters": parameters,
+                        "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]});
+    tested.post("/api/create", &recipe).ok();
+    let user = json!({"role": "user", "content": "hi"});
+    let whole = json!([{"role": "system", "content": "be brief"}, {"role": "user", "content": "a"},
+                       {"role": "assistant", "content": "b"}, user]);
+    let plain = json!({"model": "chatty", "messages": whole, "temperature": 0, "max_tokens": 4});
+    let by_hand = tested.post("/v1/chat/completions", &plain).ok().json();
+    let text = &by_hand["choices"][0]["message"]["content"];
+    assert_eq!(by_hand["usage"]["completion_tokens"], 4);
+
+    let ask = json!({"model": "poet", "messages": [user]});
+    let chat = tested.post("/v1/chat/completions", &ask).ok().json();
+    assert_eq!(&chat["choices"][0]["message"]["content"], text);
+    assert_eq!(chat["usage"]["total_tokens"], by_hand["usage"]["total_tokens"]);
+    let ask = json!({"model": "poet", "messages": [user], "max_tokens": 4});
+    assert_eq!(&tested.post("/v1/messages", &ask).ok().json()["content"][0]["text"], text);
+    let response = tested.post("/v1/responses", &json!({"model": "poet", "input": "hi"})).ok().json();
+    assert_eq!(&response["output"][0]["content"][0]["text"], text);
+    assert_eq!(response["temperature"], 0.0);
+    // What is asked for comes first.
+    let ask = json!({"model": "poet", "messages": [user], "max_tokens": 2});
+    assert_eq!(tested.post("/v1/chat/completions", &ask).ok().json()["usage"]["completion_tokens"], 2);
+}
+
+#[test]
+fn a_modelfile_makes_the_model_that_it_shows() {
+    let tested = Tested::new();
+    let recipe = json!({"model": "Poet", "from": "tiny", "system": "two\nlines", "license": ["MIT", "and more"],
+                        "template": "{{- if .System }}{{ .System }}{{ end }}{{ .Prompt }}",
+                        "parameters": {"stop": ["a", "b c"], "top_k": 3},
+                        "messages": [{"role": "user", "content": "hi"}]});
+    let made = tested.post("/api/create", &recipe).ok();
+    assert!(made.text().contains("language of Go"), "{}", made.text());
+    // Names are found in any case, and replaced in it, too.
+    let shown = tested.post("/api/show", &json!({"model": "poet:latest"})).ok().json();
+    let expected = "FROM tiny\nTEMPLATE \"\"\"{{- if .System }}{{ .System }}{{ end }}{{ .Prompt }}\"\"\"\n\
+                    SYSTEM \"\"\"two\nlines\"\"\"\nPARAMETER stop a\nPARAMETER stop b c\nPARAMETER top_k 3\n\
+                    MESSAGE user hi\nLICENSE \"\"\"MIT\"\"\"\nLICENSE \"\"\"and more\"\"\"\n";
+    assert_eq!(shown["modelfile"], expected);
+    assert_eq!((&shown["license"], &shown["template"]), (&json!("MIT\n\nand more"), &json!("")));
+    tested.post("/api/create", &json!({"model": "poet", "from": "Poet", "system": ""})).ok();
+    assert_eq!(names(&tested), ["chatty", "poet", "tiny"]);
+    let shown = tested.post("/api/show", &json!({"model": "poet"})).ok().json();
+    assert!(
+        shown["system"].is_null() && shown["modelfile"].as_str().unwrap().contains("PARAMETER top_k 3"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn recipes_of_another_process_are_found() {
+    let tested = Tested::new();
+    let path = tested.home.path().join("mine.gguf");
+    std::fs::copy(golden("qwen2-gqa7.gguf"), &path).unwrap();
+    let store = whit_hub::Store::open(whit_hub::Config::new(tested.home.path()));
+    let from = path.display().to_string();
+    let extras = whit_hub::Extras { system: Some("be brief".to_owned()), ..whit_hub::Extras::default() };
+    store.create("mine", from, extras).unwrap();
+    assert_eq!(names(&tested), ["chatty", "mine", "tiny"]);
+    let request = json!({"model": "mine", "prompt": "a", "stream": false, "options": {"num_predict": 1}});
+    tested.post("/api/generate", &request).ok();
+    let shown = tested.post("/api/show", &json!({"model": "mine"})).ok();
+    assert!(!shown.text().contains(tested.home.path().to_str().unwrap()), "a path in {}", shown.text());
+    assert_eq!(delete(&tested, "mine"), 200);
+    assert!(path.is_file(), "a file of the user's stays");
+}
+
+#[test]
 fn files_are_uploaded_and_made_models() {
     let tested = Tested::new();
     let bytes = std::fs::read(golden("qwen2-gqa7.gguf")).unwrap();

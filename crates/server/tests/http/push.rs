@@ -59,3 +59,36 @@ fn a_client_cannot_send_the_server_into_its_own_network() {
     }
     assert!(registry.server.take_log().is_empty());
 }
+
+#[test]
+fn models_are_pulled_as_clients_of_ollama_call_them() {
+    let registry = FakeRegistry::new();
+    let host = registry.server.host();
+    let bytes = std::fs::read(golden("llama-gqa-llama3.gguf")).unwrap();
+    for name in ["library/other:latest", "me/own:1"] {
+        registry.add_model(name, &[("model", &bytes)]);
+    }
+    let ollama = registry.server.url();
+    let tested = Tested::with_store(|home| {
+        let network = Network { ollama: ollama.clone(), trusted: vec![ollama], ..Network::default() };
+        Store::open(Config { network, ..Config::new(home) })
+    });
+    let pull = |body: Value| tested.post("/api/pull", &body);
+    for name in ["other", "me/own:1", &*format!("{host}/me/own:1")] {
+        let answer = pull(json!({"model": name, "stream": false})).ok();
+        assert_eq!(answer.json(), json!({"status": "success"}), "{name}");
+        let ask = json!({"model": name, "prompt": "a", "stream": false, "options": {"num_predict": 1}});
+        assert_eq!(tested.post("/api/generate", &ask).ok().json()["model"], name);
+    }
+    assert_eq!(pull(json!({"model": "nobody", "stream": false})).status, 404);
+    // Without encryption: the user has listed this registry so; another is refused.
+    let plain = format!("http://{host}/me/own:1");
+    assert_eq!(pull(json!({"model": plain, "stream": false})).status, 400);
+    pull(json!({"model": plain, "insecure": true, "stream": false})).ok();
+    let other = pull(json!({"model": "127.0.0.1:1/me/own", "insecure": true, "stream": false}));
+    assert!(
+        other.status == 400 && other.text().contains("WHIT_REGISTRIES=http://127.0.0.1:1"),
+        "{}",
+        other.text()
+    );
+}

@@ -38,7 +38,7 @@ pub use format::ToolFormat;
 pub use markup::is_text;
 pub use parser::ToolParser;
 pub use reader::{AnswerPart, AnswerReader};
-pub use think::{ThinkSplitter, ThinkTags, Thought};
+pub use think::{ThinkSplitter, ThinkTags, Thought, think_switches};
 
 /// One step of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

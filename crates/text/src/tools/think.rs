@@ -33,6 +33,19 @@ impl ThinkTags {
     }
 }
 
+/// The variables by which a chat template lets thinking be switched on and off.
+pub fn think_switches(template: &str) -> Vec<&'static str> {
+    let mut switches = Vec::new();
+    if template.contains("enable_thinking") {
+        switches.push("enable_thinking");
+    }
+    // Granite 3, DeepSeek V3.1.
+    if template.contains("if thinking") || template.contains("thinking is defined") {
+        switches.push("thinking");
+    }
+    switches
+}
+
 /// A piece of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Thought {
@@ -234,5 +247,12 @@ mod tests {
             |tags| tags.opened_by("<|im_start|>assistant\n<think>\n") && !tags.opened_by("assistant\n")
         ));
         assert_eq!(ThinkTags::detect("{{ messages }}"), None);
+        for (template, expected) in [
+            ("{%- if enable_thinking is defined and enable_thinking is false %}", &["enable_thinking"][..]),
+            ("{%- if thinking %}", &["thinking"]),
+            ("{{ messages }} <think>", &[]),
+        ] {
+            assert_eq!(think_switches(template), expected, "{template}");
+        }
     }
 }

@@ -79,11 +79,12 @@ async fn answer(state: AppState, body: &Bytes) -> Result<Response, ApiError> {
     let manner = Manner::of(&state, &request.model).await?;
     let (job, tools) = request.job(&manner, before.iter().chain(&input))?;
     let streams = request.stream.unwrap_or(false);
+    let response = request.describe(&keep::new_id("resp_"), clock::unix_now(), &job.sampling);
     let stream = generate::start(&state, job).await?;
     let reader = manner.reader(&stream, &tools, streams);
     let answering = Answering {
         state,
-        response: request.describe(&keep::new_id("resp_"), clock::unix_now()),
+        response,
         input,
         output: Output::new(request.parallel_tool_calls == Some(false)),
         stream,

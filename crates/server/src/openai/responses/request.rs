@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
-use whit_engine::Message;
+use whit_engine::{Message, SamplerConfig};
 use whit_sample::Grammar;
 
 use super::items;
@@ -126,8 +126,9 @@ impl CreateResponse {
             manner.effort(&mut chat, effort)?;
         }
         let mut job = Job::new(&self.model, Input::Chat(chat));
-        self.settings.apply(&mut job, 0)?;
-        job.max_tokens = sampling::max_tokens(self.max_output_tokens, "max_output_tokens")?;
+        self.settings.apply(&mut job, 0, manner.parameters())?;
+        job.max_tokens =
+            sampling::max_tokens(self.max_output_tokens, "max_output_tokens")?.or(job.max_tokens);
         job.grammar = grammar;
         manner.bind(&mut job, &choice, &tools, self.parallel_tool_calls.unwrap_or(true))?;
         job.overflow = job.overflow.or(self.truncation.map(|truncation| match truncation {
@@ -188,7 +189,7 @@ impl CreateResponse {
     }
 
     /// The response as it is before there is an answer.
-    pub(super) fn describe(&self, id: &str, created: u64) -> Value {
+    pub(super) fn describe(&self, id: &str, created: u64, sampling: &SamplerConfig) -> Value {
         let choice = if self.tool_choice.is_null() { json!("auto") } else { self.tool_choice.clone() };
         let format = self.text.as_ref().map(|text| &text.format).filter(|format| !format.is_null());
         let effort = self.reasoning.as_ref().and_then(|reasoning| reasoning.effort.as_deref());
@@ -200,7 +201,7 @@ impl CreateResponse {
             "previous_response_id": self.previous_response_id,
             "reasoning": {"effort": effort, "summary": null},
             "store": self.store.unwrap_or(true),
-            "temperature": self.settings.temperature(), "top_p": self.settings.top_p(),
+            "temperature": sampling.temperature, "top_p": sampling.top_p,
             "text": {"format": format.unwrap_or(&json!({"type": "text"}))},
             "tool_choice": choice, "tools": self.tools.as_deref().unwrap_or_default(),
             "truncation": match self.truncation {
