@@ -1,7 +1,8 @@
 //! Arguments that several commands share, and what they come to.
 
+use serde_json::{Map, Value};
 use whit_cpu::LevelError;
-use whit_engine::{CacheType, EngineOptions, Level, SamplerConfig};
+use whit_engine::{CacheType, EngineOptions, Level};
 
 use crate::failure::Usage;
 
@@ -61,13 +62,13 @@ fn cache_type(text: &str) -> Result<CacheType, String> {
     }
 }
 
-/// How tokens are chosen. Names, ranges and defaults are those of [`SamplerConfig`].
+/// How tokens are chosen. Names, ranges and defaults are those of [`Parameters`].
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Sampling options", allow_negative_numbers = true)]
 pub(crate) struct SamplingArguments {
     /// Higher is more varied; 0 always takes the likeliest token [default: 0.8]
     #[arg(long, value_name = "T")]
-    temperature: Option<f32>,
+    temperature: Option<f64>,
 
     /// Choose among the K likeliest tokens; 0: among all [default: 40]
     #[arg(long, value_name = "K")]
@@ -75,19 +76,19 @@ pub(crate) struct SamplingArguments {
 
     /// Choose among the likeliest tokens that together reach this probability; 1: off [default: 0.9]
     #[arg(long, value_name = "P")]
-    top_p: Option<f32>,
+    top_p: Option<f64>,
 
     /// Choose among tokens at least this fraction as likely as the likeliest; 0: off [default: 0]
     #[arg(long, value_name = "P")]
-    min_p: Option<f32>,
+    min_p: Option<f64>,
 
     /// Choose among the tokens of most typical surprise that reach this probability; 1: off [default: 1]
     #[arg(long, value_name = "P")]
-    typical_p: Option<f32>,
+    typical_p: Option<f64>,
 
     /// Make tokens that were there lately less likely; 1: off [default: 1]
     #[arg(long, value_name = "X")]
-    repeat_penalty: Option<f32>,
+    repeat_penalty: Option<f64>,
 
     /// How far the penalties look back; 0: not at all, -1: to the beginning [default: 64]
     #[arg(long, value_name = "N")]
@@ -95,15 +96,15 @@ pub(crate) struct SamplingArguments {
 
     /// Taken once from the logit of each token that was there lately [default: 0]
     #[arg(long, value_name = "X")]
-    presence_penalty: Option<f32>,
+    presence_penalty: Option<f64>,
 
     /// Taken from the logit of a token each time that it was there lately [default: 0]
     #[arg(long, value_name = "X")]
-    frequency_penalty: Option<f32>,
+    frequency_penalty: Option<f64>,
 
     /// Add X to the logit of a token; -inf forbids it. May be given several times
     #[arg(long, value_name = "ID=X", value_parser = logit_bias)]
-    logit_bias: Vec<(u32, f32)>,
+    pub(crate) logit_bias: Vec<(u32, f32)>,
 
     /// Where the random numbers start: the same seed gives the same text [default: new each time]
     #[arg(long, value_name = "N")]
@@ -111,25 +112,21 @@ pub(crate) struct SamplingArguments {
 }
 
 impl SamplingArguments {
-    /// The sampler's settings.
-    pub(crate) fn config(&self) -> Result<SamplerConfig, Usage> {
-        let d = SamplerConfig::default();
-        let config = SamplerConfig {
-            logit_bias: self.logit_bias.clone(),
-            repeat_last_n: self.repeat_last_n.unwrap_or(d.repeat_last_n),
-            repeat_penalty: self.repeat_penalty.unwrap_or(d.repeat_penalty),
-            presence_penalty: self.presence_penalty.unwrap_or(d.presence_penalty),
-            frequency_penalty: self.frequency_penalty.unwrap_or(d.frequency_penalty),
-            top_k: self.top_k.unwrap_or(d.top_k),
-            typical_p: self.typical_p.unwrap_or(d.typical_p),
-            top_p: self.top_p.unwrap_or(d.top_p),
-            min_p: self.min_p.unwrap_or(d.min_p),
-            temperature: self.temperature.unwrap_or(d.temperature),
-            seed: self.seed,
-            logprobs: None,
-        };
-        config.validate().map_err(|error| Usage(error.to_string()))?;
-        Ok(config)
+    /// Those that are given, by their names.
+    pub(crate) fn parameters(&self) -> Map<String, Value> {
+        let given = [
+            ("temperature", self.temperature.map(Value::from)),
+            ("top_k", self.top_k.map(Value::from)),
+            ("top_p", self.top_p.map(Value::from)),
+            ("min_p", self.min_p.map(Value::from)),
+            ("typical_p", self.typical_p.map(Value::from)),
+            ("repeat_penalty", self.repeat_penalty.map(Value::from)),
+            ("repeat_last_n", self.repeat_last_n.map(Value::from)),
+            ("presence_penalty", self.presence_penalty.map(Value::from)),
+            ("frequency_penalty", self.frequency_penalty.map(Value::from)),
+            ("seed", self.seed.map(Value::from)),
+        ];
+        given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 }
 

@@ -7,6 +7,10 @@ use anyhow::{Result, bail};
 
 /// All of standard input, or `None` if it is a terminal.
 pub(crate) fn piped() -> Result<Option<String>> {
+    piped_bytes()?.map(|bytes| text(bytes, "standard input")).transpose()
+}
+
+fn piped_bytes() -> Result<Option<Vec<u8>>> {
     let mut stdin = std::io::stdin();
     if stdin.is_terminal() {
         return Ok(None);
@@ -15,19 +19,25 @@ pub(crate) fn piped() -> Result<Option<String>> {
     if let Err(error) = stdin.read_to_end(&mut bytes) {
         bail!("standard input: cannot read it: {error}");
     }
-    text(bytes, "standard input").map(Some)
+    Ok(Some(bytes))
 }
 
 /// All of a file; `-` is standard input.
 pub(crate) fn file(path: &Path) -> Result<String> {
+    let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
+    text(bytes(path)?, &name)
+}
+
+/// The same, whatever they are.
+pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
     if path == Path::new("-") {
-        return match piped()? {
-            Some(text) => Ok(text),
+        return match piped_bytes()? {
+            Some(bytes) => Ok(bytes),
             None => bail!("standard input is a terminal; pipe a text into it, or name a file"),
         };
     }
     match std::fs::read(path) {
-        Ok(bytes) => text(bytes, &path.display().to_string()),
+        Ok(bytes) => Ok(bytes),
         Err(error) => bail!("{}: cannot read the file: {error}", path.display()),
     }
 }

@@ -8,8 +8,10 @@
 #[macro_use]
 mod note;
 
+mod answer;
 mod arguments;
 mod chat;
+mod client;
 mod commands;
 mod failure;
 mod input;
@@ -18,7 +20,10 @@ mod log;
 mod machine;
 mod models;
 mod output;
+mod session;
+mod settings;
 mod units;
+mod wrap;
 
 use std::path::PathBuf;
 use std::time::Instant;

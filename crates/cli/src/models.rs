@@ -38,10 +38,14 @@ pub(crate) fn find(global: &Global, name: &str) -> Result<Resolved> {
     {
         return Ok(Resolved { path: path.clone(), name: name.to_owned(), manifest: None });
     }
-    let store = store(global)?;
-    match store.resolve(&reference)? {
+    found(&store(global)?, &reference)
+}
+
+/// The same, by a reference.
+pub(crate) fn found(store: &Store, reference: &Reference) -> Result<Resolved> {
+    match store.resolve(reference)? {
         Some(model) => Ok(model),
-        None => pull(&store, &reference),
+        None => pull(store, reference),
     }
 }
 

@@ -1,19 +1,35 @@
 //! Text of a model on standard output, piece by piece.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use crate::wrap::Wrap;
 
 /// Writes pieces as they come, each at once.
 pub(crate) struct Stream {
-    out: io::Stdout,
+    out: Box<dyn Write>,
     is_terminal: bool,
+    /// Where lines are broken; nowhere outside of terminals.
+    wrap: Option<Wrap>,
     ends_line: bool,
 }
 
 impl Stream {
-    pub(crate) fn new() -> Stream {
-        let out = io::stdout();
-        let is_terminal = out.is_terminal();
-        Stream { out, is_terminal, ends_line: true }
+    /// To standard output. `wrap`: break lines between words, if it is a terminal.
+    pub(crate) fn new(wrap: bool) -> Stream {
+        Stream::to(Box::new(io::stdout()), &console::Term::stdout(), wrap)
+    }
+
+    /// The same, to standard error.
+    pub(crate) fn errors(wrap: bool) -> Stream {
+        Stream::to(Box::new(io::stderr()), &console::Term::stderr(), wrap)
+    }
+
+    fn to(out: Box<dyn Write>, term: &console::Term, wrap: bool) -> Stream {
+        let is_terminal = term.is_term();
+        let width = term.size_checked().map_or(0, |(_, columns)| usize::from(columns));
+        let wrap = if wrap && is_terminal { Wrap::new(width) } else { None };
+        Stream { out, is_terminal, wrap, ends_line: true }
     }
 
     /// Writes a piece. A terminal gets no control characters: a model could otherwise steer it.
@@ -21,23 +37,32 @@ impl Stream {
         if text.is_empty() {
             return Ok(());
         }
-        let mut out = self.out.lock();
+        let mut text = Cow::Borrowed(text);
         if self.is_terminal && text.contains(steers) {
-            out.write_all(text.replace(steers, "").as_bytes())?;
-        } else {
-            out.write_all(text.as_bytes())?;
+            text = text.replace(steers, "").into();
         }
+        if text.is_empty() {
+            return Ok(());
+        }
+        if let Some(wrap) = &mut self.wrap {
+            text = wrap.push(&text).into();
+        }
+        self.out.write_all(text.as_bytes())?;
         self.ends_line = text.ends_with('\n');
-        out.flush()
+        self.out.flush()
+    }
+
+    /// Dims what follows, or ends that; in a terminal, unless NO_COLOR is set.
+    pub(crate) fn dim(&mut self, on: bool) -> io::Result<()> {
+        if self.is_terminal && std::env::var_os("NO_COLOR").is_none() {
+            self.out.write_all(if on { b"\x1b[2m" } else { b"\x1b[0m" })?;
+        }
+        Ok(())
     }
 
     /// Ends the last line, if it is open.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
-        if !self.ends_line {
-            self.ends_line = true;
-            self.out.write_all(b"\n")?;
-        }
-        self.out.flush()
+        if self.ends_line { self.out.flush() } else { self.write("\n") }
     }
 }
 

@@ -1,13 +1,19 @@
 //! Reading what the user types: editing and history by rustyline, texts of several lines between `"""`.
 
 use std::io::{self, IsTerminal as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use rustyline::error::ReadlineError;
-use rustyline::{Behavior, Config, DefaultEditor};
+use rustyline::history::DefaultHistory;
+use rustyline::{Behavior, CompletionType, Config};
+use whit_hub::Store;
+
+use super::complete::Completions;
 
 const HISTORY_LINES: usize = 1000;
+/// Bytes of a text that is worth keeping: no pasted books.
+const HISTORY_TEXT: usize = 64 << 10;
 const FENCE: &str = "\"\"\"";
 
 /// What the user did.
@@ -21,23 +27,28 @@ pub(super) enum Line {
 }
 
 pub(super) struct Editor {
-    editor: DefaultEditor,
+    editor: rustyline::Editor<Completions, DefaultHistory>,
     /// Where lines are kept; `None` where nothing can be kept.
     history: Option<PathBuf>,
+    /// Whether they are to be.
+    remembers: bool,
 }
 
 impl Editor {
-    /// An editor whose history lies in `home`.
-    pub(super) fn new(home: &Path) -> Result<Editor> {
+    /// An editor whose history lies in the store's folder.
+    pub(super) fn new(store: &Store, user_home: Option<PathBuf>) -> Result<Editor> {
+        let home = store.home();
         // What is typed must not end up in a file to which answers go.
         let behavior = if io::stdout().is_terminal() { Behavior::Stdio } else { Behavior::PreferTerm };
         let config = Config::builder()
             .max_history_size(HISTORY_LINES)?
             .history_ignore_dups(true)?
             .history_ignore_space(true)
+            .completion_type(CompletionType::List)
             .behavior(behavior)
             .build();
-        let mut editor = DefaultEditor::with_config(config)?;
+        let mut editor = rustyline::Editor::with_config(config)?;
+        editor.set_helper(Some(Completions::new(store.clone(), user_home)));
         let path = home.join("history");
         let history = match std::fs::create_dir_all(home) {
             Ok(()) => Some(path),
@@ -55,7 +66,7 @@ impl Editor {
                 Ok(()) => {}
             }
         }
-        Ok(Editor { editor, history })
+        Ok(Editor { editor, history, remembers: true })
     }
 
     /// The next text, of several lines if it begins with `"""`.
@@ -79,7 +90,15 @@ impl Editor {
         }
     }
 
+    /// Whether what is typed is remembered for later chats.
+    pub(super) fn set_remembers(&mut self, remembers: bool) {
+        self.remembers = remembers;
+    }
+
     fn remember(&mut self, text: &str) {
+        if !self.remembers || text.len() > HISTORY_TEXT {
+            return;
+        }
         let added = self.editor.add_history_entry(text);
         if let (Ok(true), Some(path)) = (&added, &self.history)
             && let Err(error) = self.editor.append_history(path)

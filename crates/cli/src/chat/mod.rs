@@ -2,66 +2,111 @@
 //!
 //! Ctrl-C drops the line that is being typed, or stops the answer that is being made; Ctrl-D on an empty line ends.
 
+mod attach;
 mod command;
+mod complete;
 mod editor;
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 
 use anyhow::Result;
-use whit_engine::{Engine, FinishReason, Message, Overflow, Prompt};
-use whit_hub::Store;
+use whit_engine::{FinishReason, Grammar, Message, Overflow, Prompt};
+use whit_hub::{Extras, Modelfile, Reference, Store};
 
-use crate::commands::run::{Settings, answer};
-use crate::commands::show;
-use crate::failure;
-use command::{Command, Topic};
+use crate::answer::answer;
+use crate::commands::{list, show};
+use crate::session::Session;
+use crate::settings::{Settings, overflow};
+use crate::{Global, failure, models, units};
+use attach::attach;
+use command::{Command, Setting, Topic};
 use editor::{Editor, Line};
 
-struct Chat<'e> {
-    engine: &'e mut Engine,
+struct Chat<'g> {
+    session: Session,
     settings: Settings,
-    name: &'e str,
     /// What was said, without the system's message.
     messages: Vec<Message>,
+    store: Store,
+    global: &'g Global,
+    /// What `~` means.
+    home: Option<PathBuf>,
 }
 
-/// Chats until the user has enough. `name` is the model's, as the user gave it.
-pub(crate) fn chat(engine: &mut Engine, settings: Settings, name: &str, store: &Store) -> Result<()> {
-    let mut editor = Editor::new(store.home())?;
-    if !settings.raw && !engine.model().has_chat_template() {
-        note!(
-            "note: this model has no chat template: it continues each text that you type, and remembers none"
-        );
-    }
-    note!("{name}; /help says what there is, Ctrl-D ends");
-    let mut chat = Chat { engine, settings, name, messages: Vec::new() };
+/// Chats until the user has enough.
+pub(crate) fn chat(session: Session, settings: Settings, global: &Global) -> Result<()> {
+    let store = models::store(global)?;
+    let home = std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE")).map(PathBuf::from);
+    let mut editor = Editor::new(&store, home.clone())?;
+    let mut chat = Chat { session, settings, messages: Vec::new(), store, global, home };
+    chat.begin()?;
     loop {
         match editor.read()? {
             Line::Text(text) if text.trim().is_empty() => {}
             Line::Text(text) => match Command::parse(&text) {
-                Some(Ok(Command::Bye)) => return Ok(()),
+                Some(Ok(Command::Bye)) => break,
+                Some(Ok(Command::Set(Setting::History(on)))) => editor.set_remembers(on),
                 Some(Ok(command)) => chat.obey(command)?,
                 Some(Err(problem)) => note!("{problem}; /help says what there is"),
-                None => chat.say(text)?,
+                None => chat.say(&text)?,
             },
             Line::Dropped => note!("(Ctrl-D or /bye ends)"),
-            Line::End => return Ok(()),
+            Line::End => break,
         }
     }
+    // The memory goes back to the system faster than to the allocator.
+    std::mem::forget(chat);
+    Ok(())
 }
 
 impl Chat<'_> {
+    /// Says whom one talks to, and what the model brings to the conversation.
+    fn begin(&mut self) -> Result<()> {
+        if !self.settings.raw && !self.session.engine.model().has_chat_template() {
+            note!(
+                "note: this model has no chat template: it continues each text that you type, and remembers none"
+            );
+        }
+        note!("{}; /help says what there is, Ctrl-D ends", self.session.name);
+        self.messages = self.settings.beginning();
+        let mut out = io::stdout();
+        for message in &self.messages {
+            let text = message.text().unwrap_or_default().trim_end();
+            match &*message.role {
+                "user" => note!(">>> {text}"),
+                "assistant" => writeln!(out, "{text}\n")?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn remembers(&self) -> bool {
+        !self.settings.raw && self.session.engine.model().has_chat_template()
+    }
+
     /// The user's turn, and the model's. Only a lost standard output ends the chat.
-    fn say(&mut self, text: String) -> Result<()> {
-        let remembers = !self.settings.raw && self.engine.model().has_chat_template();
-        let prompt = if remembers {
-            self.messages.push(Message::user(text));
-            let system = self.settings.system.iter().map(Message::system);
-            Prompt::Chat(system.chain(self.messages.iter().cloned()).collect())
-        } else {
-            Prompt::Text(text)
+    fn say(&mut self, text: &str) -> Result<()> {
+        let attached = match attach(text, self.home.as_deref()) {
+            Ok(attached) => attached,
+            Err(problem) => {
+                failure::say(&anyhow::anyhow!(problem));
+                return Ok(());
+            }
         };
-        match answer(self.engine, prompt, &self.settings, None) {
+        for (name, n_bytes) in &attached.files {
+            note!("(with {name}, {})", units::bytes(*n_bytes as u64));
+        }
+        let remembers = self.remembers();
+        let prompt = if remembers {
+            self.messages.push(Message::user(attached.text));
+            let system = self.settings.system().map(Message::system);
+            Prompt::Chat(system.into_iter().chain(self.messages.iter().cloned()).collect())
+        } else {
+            Prompt::Text(attached.text)
+        };
+        match answer(&mut self.session.engine, prompt, &self.settings, None) {
             Ok(answer) => {
                 if answer.reason == FinishReason::Cancelled {
                     note!("(stopped)");
@@ -90,47 +135,146 @@ impl Chat<'_> {
         match command {
             // Ends the loop of `chat`.
             Command::Bye => {}
-            Command::Help => note_part!("{}", command::HELP),
+            Command::Help(text) => note_part!("{text}"),
             Command::Clear => {
                 self.messages.clear();
                 note!("forgotten");
             }
-            Command::System(text) => {
-                let said = if text.is_some() {
-                    "set, from the next answer on"
-                } else {
-                    "no system message any more"
-                };
-                note!("{said}");
-                self.settings.system = text;
+            Command::List => self.tell(list::print(&self.store))?,
+            Command::Load(name) => {
+                let loaded = self.load(&name);
+                self.tell(loaded)?;
             }
-            Command::Parameter(name, value) => match command::set(&mut self.settings, &name, &value) {
-                Ok(()) => note!("{name} is {value}"),
-                Err(problem) => note!("{problem}"),
-            },
-            Command::Verbose(on) => self.settings.verbose = on,
-            Command::Show(topic) => self.show(topic)?,
+            Command::Save(name) => {
+                let saved = self.save(&name);
+                self.tell(saved)?;
+            }
+            Command::Set(setting) => self.set(setting),
+            Command::Show(topic) => {
+                let shown = self.show(topic);
+                self.tell(shown)?;
+            }
         }
         Ok(())
     }
 
+    /// Says what went wrong. Only a lost standard output ends the chat.
+    fn tell(&self, result: Result<()>) -> Result<()> {
+        match result {
+            Err(error) if error.is::<io::Error>() => Err(error),
+            Err(error) => {
+                failure::say(&error);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Another model, in a conversation that begins anew, with all that the user has set.
+    fn load(&mut self, name: &str) -> Result<()> {
+        let found = models::find(self.global, name)?;
+        let settings = Settings { of_model: found.extras(), ..self.settings.clone() };
+        let n_ctx = settings.parameters()?.n_ctx;
+        let options = whit_engine::EngineOptions { ctx: None, ..self.session.options().clone() };
+        let (session, _) = Session::open(found, name, &options, n_ctx)?;
+        self.session = session;
+        self.settings = settings;
+        self.begin()
+    }
+
+    /// The model with what is set and what was said, by another name.
+    fn save(&self, name: &str) -> Result<()> {
+        let reference: Reference = self.session.name.parse()?;
+        let (from, _) = self.store.foundation(&reference)?;
+        let messages = self.messages.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+        self.store.create(name, from, Extras { messages, ..self.settings.extras() })?;
+        note!("saved; `whit run {name}` goes on from here");
+        Ok(())
+    }
+
+    fn set(&mut self, setting: Setting) {
+        let said = |text: &str| note!("{text}, from the next answer on");
+        match setting {
+            Setting::System(text) => {
+                said(if text.is_some() { "set" } else { "no system message" });
+                self.settings.given.system = Some(text.unwrap_or_default());
+            }
+            Setting::Parameter(name, value) => {
+                if let Err(problem) = self.set_parameter(&name, &value) {
+                    note!("{problem}");
+                }
+            }
+            Setting::Format(true) => match Grammar::json() {
+                Ok(grammar) => {
+                    self.settings.grammar = Some(grammar);
+                    said("JSON; say in your words, too, what is to be in it");
+                }
+                Err(error) => note!("{error}"),
+            },
+            Setting::Format(false) => {
+                self.settings.grammar = None;
+                said("free text");
+            }
+            Setting::Think(think) => {
+                let before = std::mem::replace(&mut self.settings.think, think);
+                match self.settings.thinking(self.session.engine.model()) {
+                    Ok(thinking) if thinking.tags.is_some() && thinking.variables.is_empty() => {
+                        note!(
+                            "note: this model cannot be told whether to think; --hide-thinking leaves thoughts out"
+                        );
+                    }
+                    Ok(_) => said("set"),
+                    Err(error) => {
+                        self.settings.think = before;
+                        note!("{error}");
+                    }
+                }
+            }
+            Setting::Verbose(on) => self.settings.verbose = on,
+            Setting::Wrap(on) => self.settings.wrap = on,
+            // The editor's.
+            Setting::History(_) => {}
+        }
+    }
+
+    fn set_parameter(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let before = self.settings.given.parameters.clone();
+        command::set(&mut self.settings, name, value)?;
+        let n_ctx = self.settings.parameters().ok().and_then(|parameters| parameters.n_ctx);
+        if let Some(n_ctx) = n_ctx.filter(|&n_ctx| n_ctx != self.session.engine.n_ctx())
+            && let Err(error) = self.session.set_context(n_ctx)
+        {
+            self.settings.given.parameters = before;
+            return Err(error.to_string());
+        }
+        note!("{name} is {value}");
+        Ok(())
+    }
+
     fn show(&self, topic: Topic) -> Result<()> {
-        let model = self.engine.model();
+        let model = self.session.engine.model();
+        let manifest = self.session.manifest.as_ref();
         let mut out = io::stdout();
         match topic {
-            Topic::Info => show::print(model, self.name, None, Some(self.engine.n_ctx()))?,
-            Topic::System => writeln!(out, "{}", self.settings.system.as_deref().unwrap_or("(none)"))?,
-            Topic::Template => match model.gguf().metadata().opt_str("tokenizer.chat_template")? {
-                Some(template) => writeln!(out, "{template}")?,
+            Topic::Info => {
+                show::print(model, &self.session.name, manifest, Some(self.session.engine.n_ctx()))?
+            }
+            Topic::System => writeln!(out, "{}", self.settings.system().unwrap_or("(none)"))?,
+            Topic::Licence => show::print_licence(model, manifest)?,
+            Topic::Template => match model.template()? {
+                Some(template) => writeln!(out, "{}", template.source())?,
                 None => writeln!(out, "(none)")?,
             },
+            Topic::Modelfile => {
+                let (from, _) = self.store.foundation(&self.session.name.parse()?)?;
+                write!(out, "{}", Modelfile::write(&from, &self.settings.extras()))?;
+            }
             Topic::Parameters => {
-                for (name, value) in command::parameters(&self.settings) {
+                let parameters = self.settings.parameters()?;
+                let shift = overflow(&parameters)? == Overflow::Shift;
+                for (name, value) in command::parameters(&parameters, self.session.engine.n_ctx(), shift) {
                     writeln!(out, "{name:<18} {value}")?;
                 }
-                let overflow = if self.settings.overflow == Overflow::Shift { "shift" } else { "error" };
-                writeln!(out, "{:<18} {}", "ctx", self.engine.n_ctx())?;
-                writeln!(out, "{:<18} {overflow}", "overflow")?;
             }
             Topic::History => {
                 for message in &self.messages {

@@ -68,7 +68,7 @@ pub(crate) fn run(_: &Arguments, global: &Global) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of memory for a model at its usual context, and whether it is in the store. For one that is not, the weights and
+/// Bytes of memory for a model at its usual context, and whether it is here. For one that is not, the weights and
 /// a quarter more.
 fn needs(store: &Store, entry: &Entry) -> (u64, bool) {
     let stored =

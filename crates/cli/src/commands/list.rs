@@ -19,13 +19,13 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     let store = models::store(global)?;
-    let stored = store.list()?;
-    let mut rows = Vec::new();
     if arguments.catalog {
+        let mut rows = Vec::new();
         rows.push(["NAME", "SIZE", "DOWNLOAD", "HERE", "LICENCE", "DESCRIPTION"].map(str::to_owned).to_vec());
         for entry in CATALOG {
             let name = entry.full_name();
-            let here = if stored.iter().any(|manifest| manifest.name == name) { "yes" } else { "" };
+            let found = name.parse().and_then(|reference| store.resolve(&reference));
+            let here = if found.is_ok_and(|found| found.is_some()) { "yes" } else { "" };
             let download = entry.places.first().and_then(|place| match place {
                 Place::Pip(parts) => Some(units::bytes(parts.download)),
                 _ => None,
@@ -34,7 +34,8 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
             let description = entry.description.to_owned();
             rows.push(vec![
                 name,
-                units::bytes(entry.size),
+                // Without a digest, nobody knows to the byte what a place gives tomorrow.
+                format!("{}{}", if entry.sha256.is_some() { "" } else { "~" }, units::bytes(entry.size)),
                 download.unwrap_or_default(),
                 here.to_owned(),
                 licence,
@@ -47,6 +48,13 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
             &rows,
         )?);
     }
+    print(&store)
+}
+
+/// Prints the models that are here.
+pub(crate) fn print(store: &Store) -> Result<()> {
+    let stored = store.list()?;
+    let mut rows = Vec::new();
     if stored.is_empty() {
         note!(
             "no models in {}\n\nhint: `whit list --catalog` shows what `whit pull` can get",
@@ -56,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     }
     rows.push(["NAME", "SIZE", "QUANTIZATION", "MODIFIED"].map(str::to_owned).to_vec());
     for manifest in stored {
-        let quantization = quantization(&store, &manifest).unwrap_or_else(|| "?".to_owned());
+        let quantization = quantization(store, &manifest).unwrap_or_else(|| "?".to_owned());
         rows.push(vec![manifest.name, units::bytes(manifest.size), quantization, minutes(&manifest.pulled)]);
     }
     Ok(output::table(&mut io::stdout().lock(), &[false, true, false, false], &rows)?)

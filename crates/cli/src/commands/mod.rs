@@ -1,17 +1,21 @@
 //! The commands. To add one: a file here, and a line in each of the lists below.
 
 mod bench;
+mod cp;
+mod create;
 mod doctor;
 mod export;
 mod import;
-mod list;
+pub(crate) mod list;
 mod perplexity;
+mod ps;
 mod pull;
 mod push;
 mod rm;
 pub(crate) mod run;
 mod serve;
 pub(crate) mod show;
+mod stop;
 mod tokenize;
 
 use std::time::Instant;
@@ -29,8 +33,13 @@ pub(crate) enum Command {
     Serve(serve::Arguments),
     Pull(pull::Arguments),
     Push(push::Arguments),
+    #[command(alias = "ls")]
     List(list::Arguments),
+    Ps(ps::Arguments),
+    Stop(stop::Arguments),
     Show(show::Arguments),
+    Create(create::Arguments),
+    Cp(cp::Arguments),
     Rm(rm::Arguments),
     Export(export::Arguments),
     Import(import::Arguments),
@@ -60,6 +69,10 @@ pub(crate) fn dispatch(command: Command, global: &Global, start: Instant) -> Res
         Command::Pull(arguments) => pull::run(&arguments, global),
         Command::Push(arguments) => push::run(&arguments, global),
         Command::List(arguments) => list::run(&arguments, global),
+        Command::Ps(arguments) => ps::run(&arguments, global),
+        Command::Stop(arguments) => stop::run(&arguments, global),
+        Command::Create(arguments) => create::run(&arguments, global),
+        Command::Cp(arguments) => cp::run(&arguments, global),
         Command::Show(arguments) => show::run(&arguments, global),
         Command::Rm(arguments) => rm::run(&arguments, global),
         Command::Export(arguments) => export::run(&arguments, global),

@@ -1,21 +1,19 @@
 //! `whit run`: an answer to one prompt, or a chat.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use whit_engine::{
-    CancelToken, Done, Engine, Event, FinishReason, Grammar, Message, Model, Overflow, Prompt, Request,
-    SamplerConfig,
-};
+use serde_json::Value;
+use whit_engine::{FinishReason, Grammar, Message, Prompt};
 use whit_hub::Extras;
 
+use crate::answer::answer;
 use crate::arguments::{EngineArguments, SamplingArguments};
 use crate::failure::{Interrupted, Usage};
-use crate::interrupt::{self, Answering};
-use crate::output::Stream;
-use crate::{Global, chat, input, models, units};
+use crate::session::Session;
+use crate::settings::{Settings, Think};
+use crate::{Global, chat, input, interrupt, models, units};
 
 /// Ask a model, or chat with it
 ///
@@ -36,24 +34,37 @@ pub(crate) struct Arguments {
     system: Option<String>,
 
     /// Most tokens of an answer [default: until the model ends it]
-    #[arg(long, value_name = "N")]
-    max_tokens: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: Option<u32>,
 
     /// End the answer before this text. May be given several times
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
 
     /// Tokens of context: prompt and answer together [default: what the model was trained for, at most 4096]
-    #[arg(long, value_name = "N")]
-    ctx: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    ctx: Option<u32>,
 
-    /// When the context is full: `error` ends, `shift` forgets the older half
-    #[arg(long, value_name = "WHAT", default_value = "error", value_parser = overflow)]
-    overflow: Overflow,
+    /// When the context is full: `error` ends, `shift` forgets the older half [default: error]
+    #[arg(long, value_name = "WHAT", value_parser = overflow)]
+    overflow: Option<String>,
 
     /// Continue the prompt as it is, without the model's chat template
     #[arg(long, conflicts_with = "system")]
     raw: bool,
+
+    /// Whether a model that can think shall, or how hard: true, false, low, medium or high
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = Think::parse)]
+    think: Option<Think>,
+
+    /// Do not print thoughts. (They are dimmed in a terminal, and else go to standard error)
+    #[arg(long, alias = "hidethinking")]
+    hide_thinking: bool,
+
+    /// Do not break lines between words, in a terminal
+    #[arg(long, alias = "nowordwrap")]
+    no_word_wrap: bool,
 
     /// `json`: the answer is a JSON object
     #[arg(long, value_name = "FORMAT", value_parser = ["json"], group = "shape")]
@@ -86,10 +97,9 @@ pub(crate) struct Arguments {
     engine: EngineArguments,
 }
 
-fn overflow(text: &str) -> Result<Overflow, String> {
+fn overflow(text: &str) -> Result<String, String> {
     match text {
-        "error" => Ok(Overflow::Error),
-        "shift" => Ok(Overflow::Shift),
+        "error" | "shift" => Ok(text.to_owned()),
         _ => Err("choose error or shift".to_owned()),
     }
 }
@@ -117,80 +127,67 @@ impl Arguments {
         };
         Ok(Some(grammar.map_err(|error| Usage(error.to_string()))?))
     }
-}
 
-/// What every answer of a run has in common.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) sampling: SamplerConfig,
-    pub(crate) max_tokens: Option<usize>,
-    pub(crate) stop: Vec<String>,
-    pub(crate) grammar: Option<Grammar>,
-    pub(crate) overflow: Overflow,
-    pub(crate) system: Option<String>,
-    pub(crate) raw: bool,
-    pub(crate) verbose: bool,
-}
-
-impl Settings {
-    /// What the command line does not say, the model may.
-    fn complete(&mut self, extras: &Extras) {
-        self.system = self.system.take().or_else(|| extras.system.clone());
-        if self.stop.is_empty() {
-            let stop = extras.parameters.get("stop");
-            let texts = stop.map(|stop| stop.as_array().map_or(std::slice::from_ref(stop), Vec::as_slice));
-            self.stop =
-                texts.into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect();
-        }
+    /// The settings, as far as the command line says them.
+    fn settings(&self) -> Result<Settings> {
+        let mut parameters = self.sampling.parameters();
+        let others = [
+            ("num_predict", self.max_tokens.map(Value::from)),
+            ("num_ctx", self.ctx.map(Value::from)),
+            ("overflow", self.overflow.clone().map(Value::from)),
+            ("stop", (!self.stop.is_empty()).then(|| Value::from(self.stop.clone()))),
+        ];
+        parameters.extend(others.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        let settings = Settings {
+            of_model: Extras::default(),
+            given: Extras { system: self.system.clone(), parameters, ..Extras::default() },
+            logit_bias: self.sampling.logit_bias.clone(),
+            logprobs: self.logprobs,
+            grammar: self.shape()?,
+            raw: self.raw,
+            verbose: self.verbose,
+            think: self.think.clone().unwrap_or_default(),
+            hide_thinking: self.hide_thinking,
+            wrap: !self.no_word_wrap,
+        };
+        // What makes no sense is said before a model is fetched.
+        settings.parameters()?;
+        Ok(settings)
     }
 }
 
 pub(crate) fn run(arguments: &Arguments, global: &Global, start: Instant) -> Result<()> {
-    let sampling = SamplerConfig { logprobs: arguments.logprobs, ..arguments.sampling.config()? };
-    let mut settings = Settings {
-        sampling,
-        max_tokens: arguments.max_tokens,
-        stop: arguments.stop.clone(),
-        grammar: arguments.shape()?,
-        overflow: arguments.overflow,
-        system: arguments.system.clone(),
-        raw: arguments.raw,
-        verbose: arguments.verbose,
-    };
+    let mut settings = arguments.settings()?;
     let prompt = prompt(&arguments.prompt)?;
     if prompt.is_none() && arguments.logprobs.is_some() {
         return Err(Usage("--logprobs needs a prompt; it prints JSON, which is no chat".into()).into());
     }
-    let options = arguments.engine.options(arguments.ctx)?;
+    let options = arguments.engine.options(None)?;
     interrupt::install();
     let found = models::find(global, &arguments.model)?;
-    if let Some(manifest) = &found.manifest {
-        settings.complete(&manifest.extras);
-    }
-    let load_start = Instant::now();
-    let model = Model::open(found.path)?;
-    let open = load_start.elapsed();
-    let mut engine = Engine::new(model, &options)?;
-    let load = load_start.elapsed();
+    settings.of_model = found.extras();
+    let n_ctx = settings.parameters()?.n_ctx;
+    let (mut session, times) = Session::open(found, &arguments.model, &options, n_ctx)?;
     if settings.verbose {
-        note!("{}, context of {} tokens", engine.backend(), engine.n_ctx());
-        note!("load       {} ({} of it for the header of the file)", units::time(load), units::time(open));
+        note!("{}, context of {} tokens", session.engine.backend(), session.engine.n_ctx());
+        let (whole, open) = (units::time(times.whole), units::time(times.open));
+        note!("load       {whole} ({open} of it for the header of the file)");
     }
     let Some(prompt) = prompt else {
-        return chat::chat(&mut engine, settings, &arguments.model, &models::store(global)?);
+        return chat::chat(session, settings, global);
     };
     let prompt = if settings.raw {
         Prompt::Text(prompt)
     } else {
-        let system = settings.system.iter().map(Message::system);
-        Prompt::Chat(system.chain([Message::user(prompt)]).collect())
+        let system = settings.system().map(Message::system);
+        Prompt::Chat(system.into_iter().chain(settings.beginning()).chain([Message::user(prompt)]).collect())
     };
-    let answer = answer(&mut engine, prompt, &settings, Some(start))?;
+    let answer = answer(&mut session.engine, prompt, &settings, Some(start))?;
     if answer.reason == FinishReason::Cancelled {
         return Err(Interrupted.into());
     }
     // The memory goes back to the system faster than to the allocator.
-    std::mem::forget(engine);
+    std::mem::forget(session);
     Ok(())
 }
 
@@ -218,119 +215,4 @@ fn prompt(words: &[String]) -> Result<Option<String>> {
         prompt.pop();
     }
     Ok(Some(prompt))
-}
-
-/// An answer that has been printed.
-pub(crate) struct Answer {
-    pub(crate) text: String,
-    pub(crate) reason: FinishReason,
-}
-
-/// Generates and prints one answer. `start`: when the program began, to say how long the first token took.
-pub(crate) fn answer(
-    engine: &mut Engine,
-    prompt: Prompt,
-    settings: &Settings,
-    start: Option<Instant>,
-) -> Result<Answer> {
-    let cancel = CancelToken::new();
-    let request = Request {
-        sampling: settings.sampling.clone(),
-        max_tokens: settings.max_tokens,
-        stop: settings.stop.clone(),
-        grammar: settings.grammar.clone(),
-        overflow: settings.overflow,
-        cancel: Some(cancel.clone()),
-        ..Request::new(prompt)
-    };
-    let _answering = Answering::new(&cancel);
-    let n_ctx = engine.n_ctx();
-    let model = engine.model().clone();
-    let generation = engine.generate(request)?;
-    if generation.prompt().raw && start.is_some() {
-        note!("note: this model has no chat template: it continues the text");
-    }
-    let mut out = Stream::new();
-    let mut first = None;
-    let mut text = String::new();
-    let mut end = None;
-    for event in generation {
-        // What was said so far stays a line of its own.
-        let event = event.or_else(|error| {
-            out.finish().map_err(anyhow::Error::from).and(Err(anyhow::Error::from(error)))
-        })?;
-        match event {
-            Event::Token { id, text: piece, logprob, top } => {
-                match settings.sampling.logprobs {
-                    Some(_) => print_logprob(&model, id, logprob, &top)?,
-                    None => out.write(&piece)?,
-                }
-                if first.is_none() {
-                    first = start.map(|start| start.elapsed());
-                }
-                text.push_str(&piece);
-            }
-            Event::Shifted { n_dropped, .. } => {
-                note!("note: the context of {n_ctx} tokens is full; the oldest {n_dropped} are forgotten");
-            }
-            Event::Prompt(_) | Event::Embedding(_) => {}
-            Event::Done(done) => end = Some(done),
-        }
-    }
-    out.finish()?;
-    let Some(done) = end else { anyhow::bail!("the answer broke off without an end") };
-    if done.reason == FinishReason::ContextFull {
-        note!(
-            "warning: the answer ends here because the context of {n_ctx} tokens is full\n\n\
-             hint: use a larger context (--ctx), or let the oldest text be forgotten (--overflow shift)"
-        );
-    }
-    if done.reason == FinishReason::Length && settings.grammar.is_some() {
-        note!("warning: the answer is incomplete: it ends here because of --max-tokens");
-    }
-    if settings.verbose {
-        report(&done, first);
-    }
-    Ok(Answer { text, reason: done.reason })
-}
-
-fn print_logprob(model: &Model, id: u32, logprob: Option<f32>, top: &[(u32, f32)]) -> Result<()> {
-    let tokenizer = model.tokenizer()?;
-    let piece = |id: u32| {
-        let mut bytes = Vec::new();
-        // The engine gives no id outside of the vocabulary that it was loaded with; padding rows have no text.
-        let _ = tokenizer.token_bytes(id, &mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    };
-    let top: Vec<_> = top
-        .iter()
-        .map(|&(id, logprob)| serde_json::json!({ "id": id, "text": piece(id), "logprob": logprob }))
-        .collect();
-    let line = serde_json::json!({ "id": id, "text": piece(id), "logprob": logprob, "top": top });
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}")?;
-    Ok(out.flush()?)
-}
-
-fn report(done: &Done, first: Option<Duration>) {
-    let Done { usage, timings, .. } = done;
-    if let Some(first) = first {
-        note!("first      {} after the start of the program", units::time(first));
-    }
-    let cached = match usage.cached_tokens {
-        0 => String::new(),
-        n => format!(" ({n} more were cached)"),
-    };
-    note!(
-        "prompt     {} tokens in {}, {:.1} tokens/s{cached}",
-        usage.prompt_tokens - usage.cached_tokens.min(usage.prompt_tokens),
-        units::time(timings.prompt),
-        timings.prompt_tokens_per_second(usage),
-    );
-    note!(
-        "generation {} tokens in {}, {:.1} tokens/s",
-        usage.generated_tokens,
-        units::time(timings.generation),
-        timings.generated_tokens_per_second(usage),
-    );
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use anyhow::{Result, bail};
 use whit_engine::{EngineOptions, Model};
-use whit_hub::Manifest;
+use whit_hub::{Manifest, Modelfile, parameter_lines};
 
 use crate::{Global, models, output, units};
 
@@ -18,12 +18,36 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     ctx: Option<usize>,
 
+    #[command(flatten)]
+    part: Part,
+}
+
+/// What to print alone.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+struct Part {
     /// Print the chat template alone
-    #[arg(long, conflicts_with_all = ["metadata", "tensors"])]
+    #[arg(long)]
     template: bool,
 
+    /// Print a Modelfile that makes this model
+    #[arg(long)]
+    modelfile: bool,
+
+    /// Print the parameters that the model brings
+    #[arg(long)]
+    parameters: bool,
+
+    /// Print the system message that the model brings
+    #[arg(long)]
+    system: bool,
+
+    /// Print the licence
+    #[arg(long, alias = "licence")]
+    license: bool,
+
     /// Print the metadata of the file alone
-    #[arg(long, conflicts_with = "tensors")]
+    #[arg(long)]
     metadata: bool,
 
     /// Print the list of tensors alone
@@ -34,19 +58,46 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     let found = models::find(global, &arguments.model)?;
     let model = Model::open(&found.path)?;
-    if arguments.template {
-        return match model.gguf().metadata().opt_str("tokenizer.chat_template")? {
-            Some(template) => Ok(writeln!(io::stdout(), "{template}")?),
-            None => bail!("this model has no chat template; it continues raw text"),
-        };
+    let manifest = found.manifest.as_ref();
+    let extras = found.extras();
+    let mut out = io::stdout();
+    match &arguments.part {
+        Part { template: true, .. } => {
+            let own = model.gguf().metadata().opt_str("tokenizer.chat_template")?;
+            match extras.template.as_deref().or(own) {
+                Some(template) => writeln!(out, "{template}")?,
+                None => bail!("this model has no chat template; it continues raw text"),
+            }
+        }
+        Part { modelfile: true, .. } => {
+            let (from, extras) = models::store(global)?.foundation(&arguments.model.parse()?)?;
+            write!(out, "{}", Modelfile::write(&from, &extras))?;
+        }
+        Part { parameters: true, .. } => {
+            if !extras.parameters.is_empty() {
+                writeln!(out, "{}", parameter_lines(&extras.parameters))?;
+            }
+        }
+        Part { system: true, .. } => {
+            if let Some(system) = &extras.system {
+                writeln!(out, "{system}")?;
+            }
+        }
+        Part { license: true, .. } => print_licence(&model, manifest)?,
+        Part { metadata: true, .. } => metadata(&model)?,
+        Part { tensors: true, .. } => tensors(&model)?,
+        _ => print(&model, &found.name, manifest, arguments.ctx)?,
     }
-    if arguments.metadata {
-        return metadata(&model);
-    }
-    if arguments.tensors {
-        return tensors(&model);
-    }
-    print(&model, &found.name, found.manifest.as_ref(), arguments.ctx)
+    Ok(())
+}
+
+/// Prints the texts of the licence, or its name, where that is all that is known.
+pub(crate) fn print_licence(model: &Model, manifest: Option<&Manifest>) -> Result<()> {
+    let texts =
+        manifest.map(|manifest| manifest.extras.licenses.join("\n\n")).filter(|text| !text.is_empty());
+    let named = || model.info().licence.clone().or_else(|| manifest?.licence.clone());
+    let licence = texts.or_else(named).unwrap_or_else(|| "not stated".to_owned());
+    Ok(writeln!(io::stdout(), "{}", licence.trim_end())?)
 }
 
 /// Prints the facts.
@@ -95,6 +146,18 @@ pub(crate) fn print(
     row("chat template", if info.has_chat_template { "yes" } else { "none: continues raw text" }.to_owned());
     let licence = info.licence.clone().or_else(|| manifest.and_then(|manifest| manifest.licence.clone()));
     row("licence", licence.unwrap_or_else(|| "not stated".to_owned()));
+    if let Some(extras) = manifest.map(|manifest| &manifest.extras) {
+        for line in parameter_lines(&extras.parameters).lines() {
+            let (name, value) = line.split_once(' ').unwrap_or((line, ""));
+            row("parameter", format!("{name} {}", value.trim()));
+        }
+        if let Some(system) = &extras.system {
+            row("system", first_line(system));
+        }
+        if !extras.messages.is_empty() {
+            row("messages", format!("{} before every conversation", extras.messages.len()));
+        }
+    }
     let size = |n: usize| units::memory(n as u64);
     row(
         "memory",
@@ -109,6 +172,14 @@ pub(crate) fn print(
     let rows: Vec<Vec<String>> =
         rows.into_iter().map(|(label, value)| vec![label.to_owned(), value]).collect();
     Ok(output::table(&mut io::stdout().lock(), &[false, false], &rows)?)
+}
+
+/// The beginning of a text, in a line.
+fn first_line(text: &str) -> String {
+    const LENGTH: usize = 60;
+    let line = text.trim().lines().next().unwrap_or_default();
+    let short: String = line.chars().take(LENGTH).collect();
+    if short.len() == text.trim().len() { short } else { format!("{short}...") }
 }
 
 fn metadata(model: &Model) -> Result<()> {

@@ -19,13 +19,13 @@ const N_KILLS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server in a process of its own. Dropped, it is killed.
-struct Served {
+pub(crate) struct Served {
     child: Child,
     address: String,
 }
 
 impl Served {
-    fn start(home: &Path) -> Served {
+    pub(crate) fn start(home: &Path) -> Served {
         let model = format!("tiny={}", golden("llama-gqa-llama3.gguf").display());
         let mut child = command(home)
             .args([
@@ -55,6 +55,16 @@ impl Served {
         // Read to its end, so that the program never waits for its log to be read.
         std::thread::spawn(move || errors.for_each(drop));
         Served { child, address: address.expect("it says where it listens") }
+    }
+
+    /// `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Loads a model.
+    pub(crate) fn load(&self, model: &str) {
+        self.json("POST", "/api/generate", &json!({"model": model}));
     }
 
     /// As `kill -9`.

@@ -1,7 +1,12 @@
 //! The program as its users meet it: the real binary, run on tiny models with known answers.
 
 mod batch;
+#[cfg(unix)]
+mod chat;
 mod commands;
 mod common;
+mod created;
 mod refusals;
 mod run;
+#[cfg(unix)]
+mod terminal;

@@ -59,9 +59,9 @@ fn names_that_nobody_knows() {
     check(
         &["run", "smolm2", "a"],
         1,
-        &["error: there is no model called `smolm2`\n\nhint: did you mean `smollm2:135m`?"],
+        &["error: there is no model called `smolm2`\n\nhint: did you mean `smollm2:"],
     );
-    check(&["show", "nothing-like-it"], 1, &["hint: known are `smollm2:135m`"]);
+    check(&["show", "nothing-like-it"], 1, &["hint: `whit list --catalog` shows what is known by name"]);
     check(&["pull", "a b"], 1, &["error: `a b` does not name a model"]);
     check(&["rm", "smollm2"], 1, &["`smollm2:135m` is not in the store"]);
     let golden = Golden::new("qwen2-gqa7");
@@ -82,6 +82,7 @@ fn command_lines_that_make_no_sense() {
         (&["run", path, "a", "--threads", "0"], "1 to 1024"),
         (&["run", path, "a", "--cpu-level", "mmx"], "scalar, avx2"),
         (&["run", path, "a", "--overflow", "burst"], "error or shift"),
+        (&["run", path, "a", "--ctx", "0"], "--ctx"),
         (&["run", path, "a", "--raw", "--system", "b"], "cannot be used with"),
         (&["run", path], "the prompt is empty"),
         (&["run", path, "--logprobs", "1"], "the prompt is empty"),
@@ -90,8 +91,7 @@ fn command_lines_that_make_no_sense() {
         check(arguments, 2, &["error: ", part]);
     }
     for (arguments, part) in [
-        (&["run", path, "a", "--ctx", "0"][..], "--ctx"),
-        (&["run", path, "a", "--raw", "--logit-bias", "64=1"], "64"),
+        (&["run", path, "a", "--raw", "--logit-bias", "64=1"][..], "64"),
         (&["perplexity", "--model", path, "--file", "/nonexistent"], "/nonexistent: cannot read"),
     ] {
         check(arguments, 1, &["error: ", part]);
