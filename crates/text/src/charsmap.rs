@@ -14,6 +14,9 @@ use crate::vocab::broken;
 /// Longer graphemes are looked up character by character, as the `tokenizers` library does.
 const LONGEST_GRAPHEME: usize = 5;
 
+/// No text of an entry is longer; those of published maps have up to 33 bytes.
+const LONGEST_TEXT: usize = 64;
+
 /// A map, shared by its copies.
 #[derive(Clone, Debug)]
 pub(crate) struct Charsmap {
@@ -128,10 +131,10 @@ impl Charsmap {
         }
     }
 
-    /// The text at this place of the block.
+    /// The text at this place of the block, if it ends.
     fn text(&self, at: usize) -> Option<&str> {
         let bytes = self.inner.texts.get(at..)?;
-        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        let end = bytes.iter().take(LONGEST_TEXT).position(|&byte| byte == 0)?;
         std::str::from_utf8(&bytes[..end]).ok()
     }
 }

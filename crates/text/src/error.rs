@@ -75,6 +75,15 @@ pub enum TextError {
         /// Length of the piece in bytes.
         bytes: usize,
     },
+    /// The rules of a `tokenizer.json` write a text far longer than it is.
+    #[error(
+        "the normalizer or pre-tokenizer of tokenizer.json makes more than {most} bytes of this text; \
+         no honest one does, fetch the file again from its first source"
+    )]
+    GrowsTooLong {
+        /// How long the text may become.
+        most: usize,
+    },
     /// The model file carries no chat template.
     #[error(
         "this model has no chat template: it completes raw text. Give the prompt as plain text, or supply a template"

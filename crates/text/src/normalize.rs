@@ -16,6 +16,11 @@ use crate::byte_level::CHAR_OF_BYTE;
 use crate::charsmap::Charsmap;
 use crate::pre::classes::{CLASSES, CONTROL, NONSPACING};
 
+/// A text may grow to this many times its size and a little more; by Unicode alone it grows 18-fold at most. A file from
+/// anywhere could ask for more memory than there is.
+const MAX_GROWTH: usize = 64;
+const MAX_START: usize = 1 << 16;
+
 /// One step.
 #[derive(Clone, Debug)]
 pub(crate) enum Normal {
@@ -65,19 +70,22 @@ pub(crate) struct Bert {
 impl Normal {
     /// All steps on `text`.
     pub(crate) fn apply_all<'t>(steps: &[Self], text: &'t str) -> Result<Cow<'t, str>, TextError> {
+        let most = most_bytes(text.len());
         let mut text = Cow::Borrowed(text);
         for step in steps {
-            let changed = match step.apply(&text)? {
+            let changed = match step.apply(&text, most)? {
                 Cow::Owned(changed) => changed,
                 Cow::Borrowed(trimmed) if trimmed.len() < text.len() => trimmed.to_owned(),
                 Cow::Borrowed(_) => continue,
             };
+            within(changed.len(), most)?;
             text = Cow::Owned(changed);
         }
         Ok(text)
     }
 
-    fn apply<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, TextError> {
+    /// One step, which stops where the text would come to have more than `most` bytes, if one step alone could do that.
+    fn apply<'t>(&self, text: &'t str, most: usize) -> Result<Cow<'t, str>, TextError> {
         let same = Cow::Borrowed(text);
         Ok(match self {
             Self::Nfc if text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes => same,
@@ -98,12 +106,13 @@ impl Normal {
             }
             Self::Replace { what: Find::Literal(what), with } => {
                 if !what.is_empty() && text.contains(what.as_str()) {
+                    within(text.matches(what.as_str()).count().saturating_mul(with.len()), most)?;
                     Cow::Owned(text.replace(what.as_str(), with))
                 } else {
                     same
                 }
             }
-            Self::Replace { what: Find::Regex(what), with } => replace_all(what, text, with)?,
+            Self::Replace { what: Find::Regex(what), with } => replace_all(what, text, with, most)?,
             Self::Prepend(prefix) if !text.is_empty() => Cow::Owned(format!("{prefix}{text}")),
             Self::Prepend(_) => same,
             Self::Bert(bert) => Cow::Owned(bert.apply(text)),
@@ -113,8 +122,18 @@ impl Normal {
     }
 }
 
+/// How long a text of so many bytes may become.
+pub(crate) fn most_bytes(bytes: usize) -> usize {
+    bytes.saturating_mul(MAX_GROWTH).saturating_add(MAX_START)
+}
+
+/// An error if a text has become too long.
+pub(crate) fn within(bytes: usize, most: usize) -> Result<(), TextError> {
+    if bytes <= most { Ok(()) } else { Err(TextError::GrowsTooLong { most }) }
+}
+
 /// `text` with every match of `what` replaced by `with`, taken literally.
-fn replace_all<'t>(what: &Regex, text: &'t str, with: &str) -> Result<Cow<'t, str>, TextError> {
+fn replace_all<'t>(what: &Regex, text: &'t str, with: &str, most: usize) -> Result<Cow<'t, str>, TextError> {
     let mut out = String::new();
     let mut done = 0;
     for found in what.find_iter(text) {
@@ -122,6 +141,7 @@ fn replace_all<'t>(what: &Regex, text: &'t str, with: &str) -> Result<Cow<'t, st
             .map_err(|_| TextError::SplitTooHard { pre: what.as_str().to_owned(), bytes: text.len() })?;
         out.push_str(&text[done..found.start()]);
         out.push_str(with);
+        within(out.len(), most)?;
         done = found.end();
     }
     if done == 0 && out.is_empty() {

@@ -3,7 +3,8 @@
 
 use proptest::prelude::*;
 use whit_text::{
-    DecodeOptions, EncodeOptions, SpecialIds, StreamDecoder, TextError, TokenKind, Tokenizer, VocabSpec,
+    DecodeOptions, EncodeOptions, SpecialIds, StreamDecoder, TextError, TokenKind, Tokenizer, TokenizerJson,
+    VocabSpec,
 };
 
 fn build<'a>(
@@ -135,7 +136,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn any_vocabulary_and_any_text(
-        model in prop::sample::select(vec!["gpt2", "llama", "bert", "gemma4"]),
+        model in prop::sample::select(vec!["gpt2", "llama", "t5", "bert", "gemma4"]),
         pre in prop::sample::select(vec!["gpt-2", "smollm", "llama-bpe", "qwen2", "qwen35", "falcon"]),
         texts in prop::collection::vec(prop::collection::vec(prop::sample::select(b"ab \xc3\xa9\xe2\x96\x81<>0x".to_vec()), 0..5), 1..60),
         kinds in prop::collection::vec(-1i32..8, 60),
@@ -162,5 +163,118 @@ proptest! {
             }
         }
         let _ = tokenizer.decode(&ids, DecodeOptions::TEXT);
+    }
+}
+
+/// A file with a bit of everything, for damage to be done to.
+const FILE: &str = r#"{
+ "added_tokens": [{"id": 0, "content": "<unk>", "special": true, "normalized": false, "lstrip": true, "rstrip": true},
+   {"id": 1, "content": "<s>", "special": true}, {"id": 9, "content": "a b", "special": false, "single_word": true, "normalized": true}],
+ "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Replace", "pattern": {"Regex": "b+"}, "content": "ba"},
+   {"type": "Precompiled", "precompiled_charsmap": "DAAAAAEEAAABBAAAYQQAAGIAYwA="}, {"type": "Prepend", "prepend": "a"}]},
+ "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex": "(?i:a|b)(?=c)"}, "behavior": "MergedWithNext", "invert": false},
+   {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true}, {"type": "ByteLevel", "add_prefix_space": true, "use_regex": true}]},
+ "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+   "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}], "special_tokens": {"<s>": {"id": "<s>", "ids": [1]}}},
+ "decoder": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}]},
+ "model": {"type": "BPE", "vocab": {"<unk>": 0, "<s>": 1, "a": 2, "b": 3, "ab": 4, "▁": 5, "<0x61>": 6, "Ġ": 7, "@@c": 8}, "merges": ["a b", ["ab", "@@c"]],
+   "unk_token": "<unk>", "fuse_unk": true, "byte_fallback": true, "ignore_merges": true, "continuing_subword_prefix": "@@", "end_of_word_suffix": "</w>"}
+}"#;
+
+/// Reads the file and uses what comes of it.
+fn use_file(json: &[u8], text: &str) {
+    let Ok(file) = TokenizerJson::read(json, Some(br#"{"bos_token": "<s>", "eos_token": {"content": "a"}}"#))
+    else {
+        return;
+    };
+    for spec in [Ok(file.spec()), file.gguf_spec()].into_iter().flatten() {
+        let Ok(tokenizer) = Tokenizer::new(spec) else { continue };
+        for options in [EncodeOptions::TEXT, EncodeOptions::PROMPT] {
+            if let Ok((ids, kinds)) = tokenizer.encode_pair(text, "b", options) {
+                assert_eq!(ids.len(), kinds.len());
+                tokenizer.decode(&ids, DecodeOptions::RAW).unwrap();
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn damaged_files_are_refused_or_work(
+        damage in prop::collection::vec((0usize..4000, prop_oneof![
+            Just(String::new()), "[0-9]{1,10}", "[a-z{}\\[\\]\":,]{1,2}", Just("null".to_owned()), Just("-1".to_owned()),
+            Just("WordPiece".to_owned()), Just("Unigram".to_owned()), Just("WordLevel".to_owned()),
+        ], 0usize..6), 0..4),
+        text in "[abc ▁é\u{301}]{0,20}|(<s>|a b){1,3}",
+    ) {
+        let mut bytes = FILE.as_bytes().to_vec();
+        for (at, with, n) in damage {
+            let at = at % bytes.len();
+            let end = (at + n).min(bytes.len());
+            bytes.splice(at..end, with.into_bytes());
+        }
+        use_file(&bytes, &text);
+    }
+}
+
+#[test]
+fn a_file_cannot_ask_for_more_than_there_is() {
+    assert!(TokenizerJson::read(FILE.as_bytes(), None).is_ok(), "whole, it works");
+    let file = |normalizer: &str, pre_tokenizer: &str, model: &str| {
+        let json =
+            format!(r#"{{"normalizer": {normalizer}, "pre_tokenizer": {pre_tokenizer}, "model": {model}}}"#);
+        TokenizerJson::read(json.as_bytes(), None)
+    };
+    let model = r#"{"type": "WordLevel", "vocab": {"a": 0}}"#;
+    let sequence = |key: &str, part: &str, n: usize| {
+        format!(r#"{{"type": "Sequence", "{key}": [{}]}}"#, vec![part; n].join(","))
+    };
+    // Texts that double, again and again.
+    let doubled = r#"{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}"#;
+    let spelled = r#"{"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}"#;
+    let long = format!(
+        r#"{{"type": "Replace", "pattern": {{"Regex": "a"}}, "content": "{}"}}"#,
+        "b".repeat(100_000)
+    );
+    for (normalizer, pre_tokenizer) in [
+        (sequence("normalizers", doubled, 32), "null".to_owned()),
+        ("null".to_owned(), sequence("pretokenizers", spelled, 32)),
+        (long, "null".to_owned()),
+    ] {
+        let file = file(&normalizer, &pre_tokenizer, model).unwrap();
+        let tokenizer = Tokenizer::new(file.spec()).unwrap();
+        let result = tokenizer.encode(&"aé".repeat(10_000), EncodeOptions::TEXT);
+        assert!(matches!(result, Err(TextError::GrowsTooLong { .. })), "{normalizer} {pre_tokenizer}");
+    }
+    // Too many steps, too long an expression, one that is small and becomes large, one that never comes to an end.
+    let split = |regex: &str| {
+        format!(
+            r#"{{"type": "Split", "pattern": {{"Regex": "{regex}"}}, "behavior": "Isolated", "invert": false}}"#
+        )
+    };
+    for pre_tokenizer in [
+        sequence("pretokenizers", spelled, 33),
+        split(&"a".repeat(100_000)),
+        split("(\\pL{1000}){1000}"),
+        split("(a|(a|(a|(a|b)(?1)(?1))(?2)(?2))(?3)(?3))(?4)(?4)(?1)(?1)(?1)(?1)"),
+        "[".repeat(100_000),
+    ] {
+        assert!(
+            file("null", &pre_tokenizer, model).is_err(),
+            "{}",
+            &pre_tokenizer[..100.min(pre_tokenizer.len())]
+        );
+    }
+    let endless = file("null", &split("(?=(a+)+$)b"), model).unwrap();
+    let tokenizer = Tokenizer::new(endless.spec()).unwrap();
+    let result = tokenizer.encode(&format!("{}c", "a".repeat(1000)), EncodeOptions::TEXT);
+    assert!(matches!(result, Ok(_) | Err(TextError::SplitTooHard { .. })));
+    // A table for ids that are not there, and words without end.
+    for model in [
+        r#"{"type": "WordLevel", "vocab": {"a": 3000000000}}"#,
+        r#"{"type": "WordPiece", "vocab": {"a": 0}, "max_input_chars_per_word": 1000000}"#,
+    ] {
+        assert!(file("null", "null", model).is_err(), "{model}");
     }
 }

@@ -31,6 +31,9 @@ use crate::wordpiece::MAX_WORD_CHARS;
 /// Ids may leave gaps, but the file must justify the table that they need.
 const MAX_GAPS: usize = 1 << 16;
 
+/// WordPiece takes time by the square of a word; all published models split up words of up to 100 characters.
+const MOST_WORD_CHARS: usize = 256;
+
 /// A `tokenizer.json` that was read.
 ///
 /// ```
@@ -346,6 +349,12 @@ fn model_rules(file: &File) -> Result<ModelRules, TextError> {
         },
         "Unigram" if has_scores => ModelRules::Unigram { byte_fallback },
         "Unigram" => return Err(broken("`model.vocab` should be a list of texts with scores")),
+        "WordPiece" if model.max_input_chars_per_word > Some(MOST_WORD_CHARS) => {
+            return Err(TextError::UnsupportedTokenizer {
+                place: "model.max_input_chars_per_word".to_owned(),
+                what: format!("more than {MOST_WORD_CHARS}"),
+            });
+        }
         "WordPiece" => ModelRules::WordPiece {
             prefix: model.continuing_subword_prefix.clone().unwrap_or_else(|| "##".to_owned()),
             max_chars: model.max_input_chars_per_word.unwrap_or(MAX_WORD_CHARS),

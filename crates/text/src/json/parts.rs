@@ -4,7 +4,7 @@
 //! never passed over: tokens would be wrong without a word.
 
 use base64::Engine as _;
-use fancy_regex::Regex;
+use fancy_regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
 use crate::TextError;
@@ -17,7 +17,13 @@ use crate::spm;
 use crate::template::{Part, Slot, Template};
 
 /// Steps beyond this are refused; published models have up to a dozen.
-const MAX_STEPS: usize = 256;
+const MAX_STEPS: usize = 32;
+/// Longer lists are no part of a tokenizer's rules.
+const MAX_ITEMS: usize = 1024;
+/// Bytes that the automata of an expression may take.
+const MAX_REGEX_BYTES: usize = 8 << 20;
+/// Instructions that an expression may become.
+const MAX_REGEX_STEPS: usize = 1 << 16;
 const DIGITS: &str = r"\p{N}+";
 
 /// A part of the file and its path there.
@@ -47,6 +53,9 @@ impl<'v> At<'v> {
 
     fn items(&self) -> Result<Vec<Self>, TextError> {
         let list = self.value.as_array().ok_or_else(|| self.broken("a list"))?;
+        if list.len() > MAX_ITEMS {
+            return Err(self.broken("a shorter list"));
+        }
         let item = |(i, value)| Self { value, place: format!("{}[{i}]", self.place) };
         Ok(list.iter().enumerate().map(item).collect())
     }
@@ -104,7 +113,14 @@ impl<'v> At<'v> {
 }
 
 fn compiled(pattern: &str) -> Option<Regex> {
-    (pattern.len() <= MAX_PATTERN_BYTES).then(|| Regex::new(pattern).ok()).flatten()
+    if pattern.len() > MAX_PATTERN_BYTES {
+        return None;
+    }
+    RegexBuilder::new(pattern)
+        .delegate_size_limit(MAX_REGEX_BYTES)
+        .max_prog_size(MAX_REGEX_STEPS)
+        .build()
+        .ok()
 }
 
 /// The steps of a normalizer.

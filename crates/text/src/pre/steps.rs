@@ -11,6 +11,7 @@ use fancy_regex::Regex;
 
 use crate::TextError;
 use crate::byte_level::CHAR_OF_BYTE;
+use crate::normalize::{most_bytes, within};
 use crate::pre::is_punctuation;
 use crate::spm;
 
@@ -82,6 +83,7 @@ impl<'t> Piece<'t> {
 impl Step {
     /// All steps on one piece.
     pub(crate) fn apply_all<'t>(steps: &[Self], piece: Piece<'t>) -> Result<Vec<Piece<'t>>, TextError> {
+        let most = most_bytes(piece.text.len());
         let mut pieces = vec![piece];
         for step in steps {
             let mut next = Vec::with_capacity(pieces.len());
@@ -89,6 +91,7 @@ impl Step {
                 step.apply(piece, &mut next)?;
             }
             pieces = next;
+            within(pieces.iter().map(|piece| piece.text.len()).sum(), most)?;
         }
         Ok(pieces)
     }

@@ -1,0 +1,340 @@
+//! Every part that a `tokenizer.json` may have, one at a time, against the `tokenizers` crate: small vocabularies, texts made
+//! of what the parts turn on. Whole files of real models are in `reference.rs`.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use serde_json::{Map, Value, json};
+use whit_text::{EncodeOptions, TextError, Tokenizer, TokenizerJson};
+
+const MARKED: EncodeOptions = EncodeOptions { add_special: false, parse_special: true };
+
+/// Texts of a vocabulary as a map to ids, after `<unk>`, `<s>` and `</s>`.
+fn vocab<'a>(texts: impl IntoIterator<Item = &'a str>) -> Value {
+    let mut map = Map::new();
+    for text in ["<unk>", "<s>", "</s>"].into_iter().chain(texts) {
+        let id = map.len();
+        map.entry(text).or_insert(id.into());
+    }
+    map.into()
+}
+
+/// GPT-2's spelling of bytes, from its definition: printable Latin-1 as itself, the others from U+0100 on.
+fn spelled_bytes() -> Vec<String> {
+    let mut shifted = 0x100u32;
+    let spelled = |byte: u32| {
+        let plain = matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+        let c = if plain {
+            byte
+        } else {
+            shifted += 1;
+            shifted - 1
+        };
+        char::from_u32(c).unwrap().to_string()
+    };
+    (0..=255u32).map(spelled).collect()
+}
+
+fn byte_bpe() -> Value {
+    let bytes = spelled_bytes();
+    let merged = ["ab", "abc", "Ġa", "Ġab", "12", "Ã©", "ĠĠ", "ba"];
+    let merges = ["a b", "ab c", "Ġ a", "Ġa b", "1 2", "Ã ©", "Ġ Ġ", "b a"];
+    json!({"type": "BPE", "vocab": vocab(bytes.iter().map(String::as_str).chain(merged)), "merges": merges})
+}
+
+const CHARS: [&str; 28] = [
+    "a", "b", "c", "d", "▁", "é", "e", "1", "2", "!", ".", "-", "字", "I", "S", " ", "ab", "abc", "▁a",
+    "▁ab", "12", "ba", "aa", "▁▁", "IS", "f", "i", "[",
+];
+const MERGES: [[&str; 2]; 9] = [
+    ["a", "b"],
+    ["ab", "c"],
+    ["▁", "a"],
+    ["▁a", "b"],
+    ["1", "2"],
+    ["b", "a"],
+    ["a", "a"],
+    ["▁", "▁"],
+    ["▁", "ab"],
+];
+
+/// BPE over characters, with these settings.
+fn char_bpe(settings: Value) -> Value {
+    let bytes: Vec<String> = (0..=255).map(|byte| format!("<0x{byte:02X}>")).collect();
+    let texts = CHARS
+        .into_iter()
+        .chain(if settings["byte_fallback"] == true { bytes.iter() } else { [].iter() }.map(String::as_str));
+    let mut model = json!({"type": "BPE", "vocab": vocab(texts), "merges": MERGES, "unk_token": "<unk>"});
+    model.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+    model
+}
+
+fn unigram(byte_fallback: bool) -> Value {
+    let mut list = vec![json!(["<unk>", 0.0]), json!(["<s>", 0.0]), json!(["</s>", 0.0])];
+    for (i, text) in CHARS.iter().enumerate() {
+        list.push(json!([text, -0.5 * i as f64 - 1.0 / text.len() as f64]));
+    }
+    if byte_fallback {
+        list.extend((0..=255).map(|byte| json!([format!("<0x{byte:02X}>"), 0.0])));
+    }
+    json!({"type": "Unigram", "unk_id": 0, "vocab": list, "byte_fallback": byte_fallback})
+}
+
+fn wordpiece(prefix: &str) -> Value {
+    let tails: Vec<String> = CHARS.iter().map(|text| format!("{prefix}{text}")).collect();
+    json!({"type": "WordPiece", "vocab": vocab(CHARS.into_iter().chain(tails.iter().map(String::as_str))), "unk_token": "<unk>",
+           "continuing_subword_prefix": prefix, "max_input_chars_per_word": 6})
+}
+
+fn word_level() -> Value {
+    json!({"type": "WordLevel", "vocab": vocab(CHARS), "unk_token": "<unk>"})
+}
+
+fn added(id: usize, content: &str, flags: [bool; 4], special: bool) -> Value {
+    let [single_word, lstrip, rstrip, normalized] = flags;
+    json!({"id": id, "content": content, "single_word": single_word, "lstrip": lstrip, "rstrip": rstrip,
+           "normalized": normalized, "special": special})
+}
+
+fn file(normalizer: Value, pre_tokenizer: Value, model: Value, more: &[Value]) -> Value {
+    let mut tokens = vec![
+        added(0, "<unk>", [false; 4], true),
+        added(1, "<s>", [false; 4], true),
+        added(2, "</s>", [false; 4], true),
+    ];
+    tokens.extend_from_slice(more);
+    json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": tokens, "normalizer": normalizer,
+           "pre_tokenizer": pre_tokenizer, "post_processor": null, "decoder": null, "model": model})
+}
+
+/// Compares on random texts, always the same ones.
+fn check(name: &str, file: &Value) {
+    let bytes = serde_json::to_vec(file).unwrap();
+    let theirs = tokenizers::Tokenizer::from_bytes(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let read = TokenizerJson::read(&bytes, None).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let ours = Tokenizer::new(read.spec()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let pieces = prop_oneof![
+        6 => "[abc]{1,7}",
+        3 => " {1,3}",
+        1 => "[\\n\\t\\r\u{a0}\u{3000}]{1,2}",
+        2 => "[12]{1,5}",
+        2 => "[!.\\-¿«]{1,3}",
+        2 => "[éÉe\u{301}ǅİſﬁ①ｱ\u{903}]{1,3}",
+        1 => "[字か한अ]{1,3}",
+        1 => "[▁\u{200b}\u{ad}\u{0}\u{7f}\u{fffd}]{1,2}",
+        2 => "(<s>|</s>|DAY|day|\\[m\\]|\\[M\\]|IS|aIS|is|a b)",
+        1 => "[dxyz😀]{1,3}",
+    ];
+    let texts = prop::collection::vec(pieces, 0..9).prop_map(|pieces| pieces.concat());
+    let config = Config { cases: 250, failure_persistence: None, ..Config::default() };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let result = TestRunner::new_with_rng(config, rng).run(&texts, |text| {
+        let expected = theirs.encode(text.as_str(), false).unwrap();
+        prop_assert_eq!(ours.encode(&text, MARKED).unwrap(), expected.get_ids(), "{:?}", text);
+        Ok(())
+    });
+    if let Err(e) = result {
+        panic!("{name}: {e}");
+    }
+}
+
+#[test]
+fn normalizers() {
+    for normalizer in [
+        json!({"type": "NFC"}),
+        json!({"type": "NFD"}),
+        json!({"type": "NFKC"}),
+        json!({"type": "NFKD"}),
+        json!({"type": "Nmt"}),
+        json!({"type": "Lowercase"}),
+        json!({"type": "StripAccents"}),
+        json!({"type": "Strip", "strip_left": true, "strip_right": true}),
+        json!({"type": "Strip", "strip_left": false, "strip_right": true}),
+        json!({"type": "Strip", "strip_left": true, "strip_right": false}),
+        json!({"type": "Prepend", "prepend": "▁"}),
+        json!({"type": "Replace", "pattern": {"String": "a"}, "content": "$1b"}),
+        json!({"type": "Replace", "pattern": {"Regex": "a+|\\s"}, "content": ""}),
+        json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true}),
+        json!({"type": "BertNormalizer", "clean_text": false, "handle_chinese_chars": false, "strip_accents": null, "lowercase": false}),
+        json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": false, "strip_accents": false, "lowercase": true}),
+        json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": true, "lowercase": false}),
+        json!({"type": "Sequence", "normalizers": [{"type": "NFKD"}, {"type": "StripAccents"}, {"type": "Lowercase"}]}),
+        json!({"type": "Sequence", "normalizers": [{"type": "Sequence", "normalizers": [{"type": "Strip", "strip_left": true, "strip_right": true}]},
+            {"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}),
+    ] {
+        let name = normalizer.to_string();
+        let byte_fallback = char_bpe(json!({"byte_fallback": true}));
+        check(&name, &file(normalizer, Value::Null, byte_fallback, &[]));
+    }
+    check("ByteLevel", &file(json!({"type": "ByteLevel"}), Value::Null, byte_bpe(), &[]));
+}
+
+#[test]
+fn pre_tokenizers() {
+    let mut parts = vec![
+        json!({"type": "Whitespace"}),
+        json!({"type": "WhitespaceSplit"}),
+        json!({"type": "BertPreTokenizer"}),
+        json!({"type": "Digits", "individual_digits": true}),
+        json!({"type": "Digits", "individual_digits": false}),
+        json!({"type": "CharDelimiterSplit", "delimiter": "b"}),
+        json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, {"type": "Punctuation", "behavior": "Contiguous"},
+            {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}]}),
+        json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"},
+            {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true}]}),
+        json!({"type": "Metaspace", "replacement": "▁", "add_prefix_space": true}),
+        json!({"type": "Metaspace", "replacement": "▁", "add_prefix_space": false, "prepend_scheme": "never"}),
+    ];
+    for scheme in ["always", "first", "never"] {
+        for split in [true, false] {
+            parts.push(
+                json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split}),
+            );
+        }
+    }
+    for behavior in ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"] {
+        parts.push(json!({"type": "Punctuation", "behavior": behavior}));
+        for (pattern, invert) in [
+            (json!({"String": "a"}), false),
+            (json!({"String": "."}), true),
+            (json!({"Regex": "[ab]+|\\s"}), false),
+            (json!({"Regex": "a(?=b)|\\p{N}"}), true),
+        ] {
+            parts.push(json!({"type": "Split", "pattern": pattern, "behavior": behavior, "invert": invert}));
+        }
+    }
+    for part in parts {
+        // The model must show where a text was cut: this one merges within words alone.
+        check(&part.to_string(), &file(Value::Null, part.clone(), char_bpe(json!({})), &[]));
+        check(&part.to_string(), &file(Value::Null, part, word_level(), &[]));
+    }
+}
+
+#[test]
+fn byte_level() {
+    let byte_level = |prefix: bool, regex: bool| json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": regex});
+    let sequence =
+        |first: Value| json!({"type": "Sequence", "pretokenizers": [first, byte_level(false, true)]});
+    let split = |regex: &str, behavior: &str, invert: bool| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": behavior, "invert": invert});
+    for part in [
+        byte_level(false, true),
+        byte_level(true, true),
+        byte_level(false, false),
+        byte_level(true, false),
+        sequence(json!({"type": "Digits", "individual_digits": true})),
+        sequence(json!({"type": "Punctuation", "behavior": "Contiguous"})),
+        sequence(json!({"type": "WhitespaceSplit"})),
+        sequence(split(r"\s+|[ab]+", "Isolated", false)),
+        sequence(split(r"[ab]+", "Removed", true)),
+        // A byte-level model in the middle, as Falcon has it.
+        json!({"type": "Sequence", "pretokenizers": [{"type": "Punctuation", "behavior": "Contiguous"}, byte_level(false, true),
+            {"type": "Digits", "individual_digits": false}, split("[0-9][0-9][0-9]", "Isolated", false)]}),
+    ] {
+        let mut model = byte_bpe();
+        check(&part.to_string(), &file(json!({"type": "NFC"}), part.clone(), model.clone(), &[]));
+        model["ignore_merges"] = true.into();
+        check(&format!("{part}, whole words"), &file(Value::Null, part, model, &[]));
+    }
+}
+
+#[test]
+fn models() {
+    let words = json!({"type": "WhitespaceSplit"});
+    for settings in [
+        json!({}),
+        json!({"fuse_unk": true}),
+        json!({"byte_fallback": true}),
+        json!({"byte_fallback": true, "fuse_unk": true, "ignore_merges": true}),
+        json!({"ignore_merges": true}),
+        json!({"unk_token": null}),
+        json!({"dropout": 0.0}),
+    ] {
+        let name = settings.to_string();
+        check(&name, &file(Value::Null, words.clone(), char_bpe(settings.clone()), &[]));
+        check(&name, &file(Value::Null, Value::Null, char_bpe(settings), &[]));
+    }
+    // Merges as older files write them, and affixes: pieces within a word and at its end are spelled otherwise.
+    let texts =
+        ["a", "b", "@a", "@b", "@c", "ab", "@bc", "a</w>", "@b</w>", "@c</w>", "ab</w>", "abc</w>", "@a</w>"];
+    let merges = ["a @b", "@b @c", "a @b</w>", "ab @c</w>", "@a @b"];
+    let affixes = json!({"type": "BPE", "vocab": vocab(texts.into_iter().chain(["@ab"])), "merges": merges,
+        "unk_token": "<unk>", "continuing_subword_prefix": "@", "end_of_word_suffix": "</w>"});
+    check("affixes", &file(Value::Null, words.clone(), affixes, &[]));
+    for model in [unigram(false), unigram(true), wordpiece("##"), wordpiece("▁"), word_level()] {
+        let name = model["type"].to_string();
+        check(&name, &file(Value::Null, words.clone(), model.clone(), &[]));
+        check(&name, &file(json!({"type": "Lowercase"}), Value::Null, model, &[]));
+    }
+}
+
+#[test]
+fn added_tokens() {
+    let metaspace =
+        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true});
+    let prepend = json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]});
+    let model = || char_bpe(json!({"byte_fallback": true}));
+    let first = model()["vocab"].as_object().unwrap().len();
+    let known = usize::try_from(model()["vocab"]["IS"].as_u64().unwrap()).unwrap();
+    for bits in 0..16u8 {
+        let flags = [1, 2, 4, 8].map(|bit| bits & bit != 0);
+        let more = [
+            // In the model's vocabulary, too.
+            added(known, "IS", flags, false),
+            added(first, "DAY", flags, false),
+            added(first + 1, "[M]", flags, false),
+            added(first + 2, "a b", flags, false),
+            added(first + 3, "[M]a", [flags[0], false, false, flags[3]], false),
+        ];
+        let name = format!("{flags:?}");
+        check(&name, &file(Value::Null, Value::Null, model(), &more));
+        check(&name, &file(json!({"type": "Lowercase"}), metaspace.clone(), model(), &more));
+        check(&name, &file(prepend.clone(), Value::Null, model(), &more));
+        let special = [added(first, "DAY", [flags[0], flags[1], flags[2], false], true)];
+        check(&name, &file(json!({"type": "Lowercase"}), Value::Null, model(), &special));
+    }
+}
+
+#[test]
+fn what_is_not_known_is_said_with_its_place() {
+    let with = |key: &str, value: Value| {
+        let mut file = file(Value::Null, Value::Null, word_level(), &[]);
+        file[key] = value;
+        TokenizerJson::read(&serde_json::to_vec(&file).unwrap(), None).unwrap_err()
+    };
+    for (key, value, place) in [
+        (
+            "normalizer",
+            json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Odd"}]}),
+            "normalizer.normalizers[1]",
+        ),
+        ("pre_tokenizer", json!({"type": "UnicodeScripts"}), "pre_tokenizer"),
+        ("pre_tokenizer", json!({"type": "Metaspace", "replacement": "_"}), "pre_tokenizer.replacement"),
+        (
+            "pre_tokenizer",
+            json!({"type": "Split", "pattern": {"Regex": "("}, "behavior": "Removed", "invert": false}),
+            "pre_tokenizer.pattern.Regex",
+        ),
+        ("post_processor", json!({"type": "Odd"}), "post_processor"),
+        ("decoder", json!({"type": "Sequence", "decoders": [{"type": "CTC"}]}), "decoder.decoders[0]"),
+        ("model", json!({"type": "Odd", "vocab": {"a": 0}}), "model.type"),
+    ] {
+        match with(key, value) {
+            TextError::UnsupportedTokenizer { place: got, .. } => assert_eq!(got, place),
+            e => panic!("{place}: {e}"),
+        }
+    }
+    for (key, value, words) in [
+        ("normalizer", json!({"type": "Prepend"}), "`normalizer.prepend` should be a string"),
+        ("model", json!({"type": "Unigram", "vocab": {"a": 0}}), "a list of texts with scores"),
+        ("model", json!({"type": "WordLevel", "vocab": {"a": 4_000_000_000u32}}), "ids below 4000000001"),
+        ("model", json!({"type": "BPE", "vocab": {"a": 0}, "merges": ["a"]}), "is not two texts"),
+        ("model", json!({"type": "Unigram", "unk_id": 7, "vocab": [["a", 0.0]]}), "`model.unk_id` is 7"),
+        ("post_processor", json!({"type": "TemplateProcessing", "single": []}), "a frame around one A"),
+    ] {
+        let e = with(key, value).to_string();
+        assert!(e.contains(words), "{words}: {e}");
+    }
+    let e = TokenizerJson::read(b"{\"model\": ", None).unwrap_err().to_string();
+    assert!(e.contains("tokenizer.json cannot be read"), "{e}");
+}
