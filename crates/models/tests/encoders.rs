@@ -2,7 +2,7 @@
 //!
 //! The vocabularies, and the character map of XLM-R, are those of `ggml-vocab-{bert-bge,nomic-bert-moe}.gguf` in the source
 //! package `llama-cpp-python`; the steps around them are those that `transformers` gives such models. `cargo xtask test`
-//! fetches the files and sets `WHIT_TEST_DATA`.
+//! fetches the files and sets `WHIT_TEST_DATA`. What a GGUF's own keys give is held against SentencePiece (`unigram/make.py`).
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::path::PathBuf;
@@ -193,4 +193,19 @@ fn xlm_r_as_the_tokenizers_crate_has_it() {
     let expected = [0, 35378, 6661, 38, 2];
     assert_eq!(by_gguf.encode("Hello World!", EncodeOptions::TEXT).unwrap(), expected);
     assert_eq!(by_file.encode("Hello World!", EncodeOptions::TEXT).unwrap(), expected);
+}
+
+#[test]
+fn unigram_of_a_gguf_as_sentencepiece_has_it() {
+    let Some(gguf) = gguf("nomic-bert-moe") else { return };
+    let tokenizer = vocab::tokenizer(&gguf).unwrap();
+    let rows: Vec<(String, Vec<u32>)> = serde_json::from_str(include_str!("unigram/ids.json")).unwrap();
+    let mut failures = Vec::new();
+    for (text, expected) in &rows {
+        let got = tokenizer.encode(text, EncodeOptions::PIECE).unwrap();
+        if got != *expected {
+            failures.push(format!("{text:?}\n got {got:?}\nwant {expected:?}"));
+        }
+    }
+    assert!(failures.is_empty(), "{} of {} differ\n{}", failures.len(), rows.len(), failures.join("\n"));
 }

@@ -154,6 +154,12 @@ fn replace_all<'t>(what: &Regex, text: &'t str, with: &str, most: usize) -> Resu
 impl Bert {
     /// Cleans `text`.
     pub(crate) fn apply(self, text: &str) -> String {
+        if self.clean_text && text.is_ascii() {
+            // No accents, nothing Chinese.
+            let clean = text.chars().filter(|&c| is_bert_space(c) || !c.is_ascii_control());
+            let clean = clean.map(|c| if is_bert_space(c) { ' ' } else { c });
+            return clean.map(|c| if self.lowercase { c.to_ascii_lowercase() } else { c }).collect();
+        }
         let clean = text.chars().filter(|&c| {
             !self.clean_text || (c != '\0' && c != '\u{fffd}' && (is_bert_space(c) || !is_control(c)))
         });

@@ -27,6 +27,9 @@ pub(crate) struct Special {
     single_word: Vec<u32>,
 }
 
+/// A longer spelling is never found: published ones have some dozens of bytes, and every length costs a look.
+const LONGEST: usize = 1024;
+
 /// How the tokens of a set begin.
 struct Openings {
     /// Lengths of tokens, longest first, by first byte.
@@ -41,7 +44,7 @@ impl Openings {
     }
 
     fn add(&mut self, text: &[u8]) {
-        let Some(&first) = text.first() else { return };
+        let Some(&first) = text.first().filter(|_| text.len() <= LONGEST) else { return };
         let len = text.len() as u32;
         let list = &mut self.lengths[first as usize];
         if let Err(at) = list.binary_search_by(|known| len.cmp(known)) {

@@ -24,7 +24,7 @@ use crate::spm::{self, Spm};
 use crate::template::{Slot, Template};
 use crate::unigram::Unigram;
 use crate::vocab::{Vocab, broken};
-use crate::wordpiece::{MAX_WORD_CHARS, WordPiece};
+use crate::wordpiece::{self, MAX_WORD_CHARS, WordPiece};
 use crate::work::Work;
 
 /// Spellings of tokens at which generation ends whether or not the file says so, as in llama.cpp's list. A spelling counts
@@ -466,7 +466,9 @@ impl Tokenizer {
                     });
                 });
             }
-            Model::WordPiece { wordpiece, bert } => wordpiece.encode(vocab, *bert, text, out),
+            Model::WordPiece { wordpiece, bert } => wordpiece::split_words(&bert.apply(text), |word| {
+                work.cached(word.as_bytes(), out, |_, out| wordpiece.encode_word(vocab, word, out));
+            }),
         }
         Ok(())
     }

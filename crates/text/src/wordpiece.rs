@@ -4,12 +4,28 @@
 //! Pieces that open a word are spelled `▁word` in GGUF files and others bare; in `tokenizer.json` they are bare and
 //! others `##piece`. From the BERT paper's `tokenization.py` and the `WordPiece` model of the `tokenizers` library.
 
-use crate::normalize::Bert;
 use crate::pre::is_punctuation;
 use crate::vocab::Vocab;
 
 /// A longer word is unknown as a whole (`max_input_chars_per_word`).
 pub(crate) const MAX_WORD_CHARS: usize = 100;
+
+/// Calls `word` with the words of a text that is cleaned already: cut at spaces and around punctuation.
+pub(crate) fn split_words(text: &str, mut word: impl FnMut(&str)) {
+    for part in text.split_whitespace() {
+        let mut start = 0;
+        for (at, sign) in part.match_indices(is_punctuation) {
+            if at > start {
+                word(&part[start..at]);
+            }
+            word(sign);
+            start = at + sign.len();
+        }
+        if start < part.len() {
+            word(&part[start..]);
+        }
+    }
+}
 
 /// The tables.
 pub(crate) struct WordPiece {
@@ -32,20 +48,6 @@ impl WordPiece {
     ) -> Self {
         let longest = (0..vocab.len() as u32).map(|id| vocab.text(id).len()).max().unwrap_or(0);
         Self { head, tail: tail.to_owned(), max_chars, unk, longest }
-    }
-
-    /// Appends the tokens of `text`, cleaned as `bert` says and cut at spaces and punctuation.
-    pub(crate) fn encode(&self, vocab: &Vocab, bert: Bert, text: &str, out: &mut Vec<u32>) {
-        let clean = bert.apply(text);
-        for part in clean.split_whitespace() {
-            let mut start = 0;
-            for (at, sign) in part.match_indices(is_punctuation) {
-                self.encode_word(vocab, &part[start..at], out);
-                self.encode_word(vocab, sign, out);
-                start = at + sign.len();
-            }
-            self.encode_word(vocab, &part[start..], out);
-        }
     }
 
     /// Appends the tokens of `word`.
@@ -98,6 +100,7 @@ impl WordPiece {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::normalize::Bert;
 
     #[test]
     fn pieces_words_and_what_is_unknown() {
@@ -120,7 +123,7 @@ mod tests {
             (&long, vec![0]),
         ] {
             let mut got = Vec::new();
-            wordpiece.encode(&vocab, bert, text, &mut got);
+            split_words(&bert.apply(text), |word| wordpiece.encode_word(&vocab, word, &mut got));
             assert_eq!(got, expected, "{text}");
         }
     }

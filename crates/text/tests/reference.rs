@@ -148,6 +148,20 @@ fn same_frames(family: &Family, ours: &Tokenizer, theirs: &tokenizers::Tokenizer
 }
 
 #[test]
+fn what_a_prompt_begins_with_is_not_doubled() {
+    for (name, opening) in
+        [("glm4", "[gMASK]<sop>"), ("gemma3", "<bos>"), ("llama3_2", "<|begin_of_text|>"), ("qwen3", "")]
+    {
+        let Some((_, file)) = read(name) else { return };
+        let ours = Tokenizer::new(file.spec()).unwrap();
+        let spelled = ours.encode(&format!("{opening}hi"), EncodeOptions::PROMPT).unwrap();
+        assert_eq!(spelled, ours.encode("hi", EncodeOptions::TEXT).unwrap(), "{name}");
+        let doubled = ours.encode(&format!("{opening}hi"), MARKED).unwrap();
+        assert_eq!(spelled, doubled, "{name}: all of it is in the text");
+    }
+}
+
+#[test]
 fn names_of_a_gguf_give_the_same_ids() {
     for family in FAMILIES {
         let Some((_, file)) = read(family.name) else { return };
