@@ -40,7 +40,8 @@ pub fn think_switches(template: &str) -> Vec<&'static str> {
         switches.push("enable_thinking");
     }
     // Granite 3, DeepSeek V3.1.
-    if template.contains("if thinking") || template.contains("thinking is defined") {
+    let others = template.replace("enable_thinking", "");
+    if others.contains("if thinking") || others.contains("thinking is defined") {
         switches.push("thinking");
     }
     switches
