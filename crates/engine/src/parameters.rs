@@ -47,6 +47,9 @@ const WITHOUT_EFFECT: [&str; 17] = [
     "vocab_only",
 ];
 
+/// The first number beyond an `i64`.
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+
 impl Parameters {
     /// Names that have an effect, as users are told them.
     pub const NAMES: [&str; 15] = [
@@ -98,8 +101,8 @@ impl Parameters {
         let float = || value.as_f64().map(|number| number as f32).ok_or_else(|| wrong("float32"));
         // Clients write whole numbers as 5.0 too.
         let integer = || {
-            let whole =
-                value.as_i64().or_else(|| value.as_f64().filter(|x| x.fract() == 0.0).map(|x| x as i64));
+            let is_whole = |x: &f64| x.fract() == 0.0 && (-TWO_TO_63..TWO_TO_63).contains(x);
+            let whole = value.as_i64().or_else(|| value.as_f64().filter(is_whole).map(|x| x as i64));
             whole.ok_or_else(|| wrong("integer"))
         };
         // Zero and less are "as you like".
@@ -187,6 +190,7 @@ mod tests {
         for (parameters, expected) in [
             (json!({"temperature": "hot"}), Err("option \"temperature\" must be of type float32")),
             (json!({"num_ctx": 1.5}), Err("option \"num_ctx\" must be of type integer")),
+            (json!({"top_k": 1u64 << 63}), Err("option \"top_k\" must be of type integer")),
             (json!({"stop": [1]}), Err("option \"stop\" must be of type array of strings")),
             (json!({"overflow": 1}), Err("option \"overflow\" must be of type string")),
             (json!({"tempreature": 1}), Ok(1)),

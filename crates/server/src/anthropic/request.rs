@@ -88,7 +88,10 @@ impl Request {
             };
             let mut function = Map::new();
             function.insert("name".to_owned(), name.into());
-            if let Some(description) = tool.get("description") {
+            if let Some(description) = tool.get("description").filter(|text| !text.is_null()) {
+                if !description.is_string() {
+                    return Err(bad(format!("tools: the description of `{name}` must be a string")));
+                }
                 function.insert("description".to_owned(), description.clone());
             }
             function.insert("parameters".to_owned(), schema.clone());
@@ -98,12 +101,16 @@ impl Request {
     }
 
     fn choice(&self) -> Result<ToolChoice, ApiError> {
+        let name = self.tool_choice.get("name").filter(|name| !name.is_null());
+        if name.is_some_and(|name| !name.is_string()) {
+            return Err(bad("tool_choice: `name` must be a string"));
+        }
         match self.tool_choice.get("type").and_then(Value::as_str) {
             None if self.tool_choice.is_null() => Ok(ToolChoice::Auto),
             Some("auto") => Ok(ToolChoice::Auto),
             Some("none") => Ok(ToolChoice::None),
             Some("any") => Ok(ToolChoice::Required),
-            Some("tool") => match self.tool_choice.get("name").and_then(Value::as_str) {
+            Some("tool") => match name.and_then(Value::as_str) {
                 Some(name) => Ok(ToolChoice::Named(name.to_owned())),
                 None => Err(bad("tool_choice: `tool` needs a name")),
             },

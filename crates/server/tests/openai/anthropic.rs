@@ -115,6 +115,13 @@ fn errors_as_clients_read_them() {
         ("messages", json!([{"role": "user", "content": [{"type": "image"}]}]), 400, "invalid_request_error"),
         ("temperature", json!(1.5), 400, "invalid_request_error"),
         ("tool_choice", json!({"type": "any"}), 400, "invalid_request_error"),
+        ("tool_choice", json!({"type": "auto", "name": {}}), 400, "invalid_request_error"),
+        (
+            "tools",
+            json!([{"name": "f", "description": {}, "input_schema": {}}]),
+            400,
+            "invalid_request_error",
+        ),
         ("output_config", json!({"format": {"type": "xml"}}), 400, "invalid_request_error"),
         (
             "output_config",
