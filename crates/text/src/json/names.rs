@@ -141,7 +141,7 @@ impl Names {
         Self {
             model: "bert",
             // The name that converters write for BERT's own way; nothing turns on it.
-            pre: Some("jina-v2-en"),
+            pre: Some("bert-bge"),
             lowercase: bert.map(|bert| bert.lowercase),
             strip_accents: bert.map(|bert| bert.strip_accents),
             differs: (!same).then(|| "its normalizer or pre-tokenizer is not BERT's".to_owned()),
