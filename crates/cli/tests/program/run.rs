@@ -1,6 +1,8 @@
 //! `whit run`: answers, from every kind of prompt, and how they end.
 
-use crate::common::{Golden, rewrite, run, run_in};
+use whit_files::Gguf;
+
+use crate::common::{Golden, golden, rewrite, run, run_in};
 
 const MODELS: [&str; 4] =
     ["llama-gqa-llama3", "llama-untied-linear-bias", "qwen2-gqa7", "gemma3-global-linear"];
@@ -249,4 +251,62 @@ fn answers_keep_to_a_grammar() {
         assert!(got.code != Some(0) && got.stdout.is_empty(), "{flags:?}");
         assert!(got.stderr.contains(expected), "{flags:?}: {}", got.stderr);
     }
+}
+
+/// A model that thinks: its template opens thoughts unless it is told not to, and one token ends them.
+fn thinker(folder: &std::path::Path) -> String {
+    const TEMPLATE: &str = "{{ messages[-1].content }}{% if enable_thinking is not defined or enable_thinking %}<think>\
+                            {% endif %}{# </think> #}";
+    rewrite("qwen2-gqa7", &folder.join("thinker.gguf"), |writer| {
+        let gguf = Gguf::open(golden("qwen2-gqa7.gguf")).expect("a golden model");
+        let tokens = gguf.metadata().strings("tokenizer.ggml.tokens").expect("a vocabulary");
+        let tokens: Vec<Vec<u8>> = tokens
+            .map(|token| match token {
+                b"*" => b"<".to_vec(),
+                b"+" => b">".to_vec(),
+                b"@" => b"</think>".to_vec(),
+                token => token.to_vec(),
+            })
+            .collect();
+        writer.set_strings("tokenizer.ggml.tokens", &tokens);
+        writer.set("tokenizer.chat_template", TEMPLATE);
+    })
+}
+
+#[test]
+fn thoughts_are_no_part_of_the_answer() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = thinker(folder.path());
+    // Ids of `*` and `@` in the golden models' vocabulary: no thought is opened twice, and each ends soon.
+    let flags =
+        ["--logit-bias", "54=-inf", "--logit-bias", "59=3", "--regex", "[xyz]{5}", "--max-tokens", "300"];
+    let ask = |seed: &str, more: &[&str]| {
+        let head = ["run", "--temperature", "1", "--top-k", "0", "--top-p", "1", "--seed", seed];
+        run(&[&head[..], &flags, more, &["--", &path, "a"]].concat())
+    };
+    let mut n_thoughts = 0;
+    for seed in ["1", "2", "3", "4", "5", "6"] {
+        let got = ask(seed, &[]);
+        let is_answer =
+            |text: &str| text.len() == 6 && text.trim_end().bytes().all(|b| (b'x'..=b'z').contains(&b));
+        assert!(is_answer(&got.stdout), "{}", got.stdout);
+        if !got.stderr.is_empty() {
+            let thoughts = got.stderr.strip_prefix("Thinking...\n");
+            assert!(thoughts.is_some_and(|text| text.ends_with("\n...done thinking.\n\n")), "{}", got.stderr);
+            n_thoughts += 1;
+        }
+        let hidden = ask(seed, &["--hide-thinking"]);
+        assert_eq!((&*hidden.stdout, &*hidden.stderr), (&*got.stdout, ""));
+        let without = ask(seed, &["--think=false"]);
+        assert!(
+            is_answer(&without.stdout) && without.stderr.is_empty(),
+            "{}{}",
+            without.stdout,
+            without.stderr
+        );
+    }
+    assert!(n_thoughts > 0, "no thought had a word");
+    let plain = Golden::new("qwen2-gqa7");
+    let got = run(&["run", "--think", &plain.path, "a"]);
+    assert!(got.code == Some(2) && got.stderr.contains("this model does not think"), "{}", got.stderr);
 }
