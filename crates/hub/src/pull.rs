@@ -130,8 +130,9 @@ impl Store {
                     // The next place may do better, unless the trouble is on this machine.
                     Err(error) if is_the_places_fault(&error) => {
                         reached |= !matches!(error, HubError::Unreachable { .. } | HubError::Offline { .. });
-                        if places.len() > 1 {
-                            tracing::warn!("{}: {}", target.name, first_line(&error));
+                        // What is tried again with patience was told of already.
+                        if rounds.len() > 1 && hurry.is_some() {
+                            tracing::warn!("{}: {}", target.name, briefly(&error));
                         }
                         failed = Some(error);
                     }
@@ -259,9 +260,11 @@ fn is_the_places_fault(error: &HubError) -> bool {
     )
 }
 
-/// An error in a line.
-fn first_line(error: &HubError) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+/// An error in a line, without what to do: that is up to the next place.
+fn briefly(error: &HubError) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.split("; ").next().unwrap_or_default().to_owned()
 }
 
 /// Makes the names in a folder last through a power cut, where the system can.

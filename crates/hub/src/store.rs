@@ -195,8 +195,13 @@ impl Store {
         if let Some(found) = self.here(reference, &target)? {
             return Ok(Some(found));
         }
-        match target.origin {
-            Origin::Nowhere => Err(self.unknown(&target.name)),
+        match (target.origin, reference) {
+            (Origin::Nowhere, Reference::Name(..)) if !Path::new(&target.name).is_file() => {
+                let hint = catalog::hint(self.config.catalog, &target.name);
+                let hint = format!("{hint} (`whit pull {}` asks Ollama's registry for it)", target.name);
+                Err(HubError::UnknownModel { name: target.name, hint })
+            }
+            (Origin::Nowhere, _) => Err(self.unknown(&target.name)),
             _ => Ok(None),
         }
     }

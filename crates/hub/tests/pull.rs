@@ -346,9 +346,13 @@ fn the_next_place_is_tried() {
 fn names_and_paths_resolve_or_say_why_not() {
     let fake = Fake::new(&[PARTS]);
     let error = fake.store.resolve(&fake.reference("tinny")).unwrap_err();
-    assert_eq!(error.to_string(), "there is no model called `tinny`; did you mean `tiny:1m`?");
+    let hint = "did you mean `tiny:1m`? (`whit pull tinny` asks Ollama's registry for it)";
+    assert_eq!(error.to_string(), format!("there is no model called `tinny`; {hint}"));
     let error = fake.store.resolve(&fake.reference("tiny:7b")).unwrap_err();
-    assert_eq!(error.to_string(), "there is no model called `tiny:7b`; did you mean `tiny:1m`?");
+    assert!(
+        error.to_string().starts_with("there is no model called `tiny:7b`; did you mean `tiny:1m`?"),
+        "{error}"
+    );
 
     let path = fake.root.join("own.gguf");
     let reference = fake.reference(path.to_str().unwrap());

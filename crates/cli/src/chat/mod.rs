@@ -207,13 +207,13 @@ impl Chat<'_> {
             Setting::Format(true) => match Grammar::json() {
                 Ok(grammar) => {
                     self.settings.grammar = Some(grammar);
-                    said("JSON; say in your words, too, what is to be in it");
+                    note!("answers are JSON from now on; say in your words, too, what is to be in them");
                 }
                 Err(error) => note!("{error}"),
             },
             Setting::Format(false) => {
                 self.settings.grammar = None;
-                said("free text");
+                note!("answers are free text again");
             }
             Setting::Think(think) => {
                 let before = std::mem::replace(&mut self.settings.think, think);

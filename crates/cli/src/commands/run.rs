@@ -23,7 +23,8 @@ use crate::{Global, chat, input, interrupt, models, units};
 /// Ctrl-C stops an answer. A model without a chat template continues the text instead of answering it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// A catalog name, the path of a GGUF file, or pip:PACKAGE. Pulled first if it is not here
+    /// A name (`whit list`, `whit list --catalog`), the path of a GGUF file, or a place such as hf:OWNER/REPO. Pulled first
+    /// if it is not here
     model: String,
 
     /// What to ask; several words are joined

