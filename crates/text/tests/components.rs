@@ -383,6 +383,37 @@ fn what_the_configuration_says() {
     assert!(e.starts_with("tokenizer_config.json cannot be read"), "{e}");
 }
 
+/// Tokens that the configuration alone has, or of which it says something else: what it says holds, as in `transformers`.
+#[test]
+fn tokens_of_the_configuration() {
+    let model = char_bpe(json!({"byte_fallback": true}));
+    let (first, known) = (model["vocab"].as_object().unwrap().len(), model["vocab"]["IS"].as_u64().unwrap());
+    let file = file(Value::Null, Value::Null, model, &[added(first, "DAY", [false; 4], false)]);
+    let bytes = serde_json::to_vec(&file).unwrap();
+    let token = |content: &str, rstrip: bool, special: bool| json!({"content": content, "lstrip": false, "rstrip": rstrip, "single_word": false, "normalized": false, "special": special});
+    let config = json!({"added_tokens_decoder": {
+        first.to_string(): token("DAY", true, true),
+        (first + 1).to_string(): token("[M]", false, true),
+        (first + 2).to_string(): token("IS", false, false),
+        (first + 4).to_string(): token("[far]", false, true),
+        "1": token("<s>", false, true),
+    }});
+    let read = TokenizerJson::read(&bytes, Some(&serde_json::to_vec(&config).unwrap())).unwrap();
+    let tokenizer = Tokenizer::new(read.spec()).unwrap();
+    let first = u32::try_from(first).unwrap();
+    let known = u32::try_from(known).unwrap();
+    for (text, expected) in
+        [("DAY  [M]", vec![first, first + 1]), ("ISa", vec![known, 3]), ("[far]<s>", vec![first + 4, 1])]
+    {
+        assert_eq!(tokenizer.encode(text, MARKED).unwrap(), expected, "{text}");
+    }
+    assert!(tokenizer.is_control(first) && tokenizer.is_control(first + 4) && !tokenizer.is_control(known));
+    assert_eq!(tokenizer.n_tokens(), first as usize + 5);
+    let bad = json!({"added_tokens_decoder": {"x": token("a", false, false)}});
+    let e = TokenizerJson::read(&bytes, Some(&serde_json::to_vec(&bad).unwrap())).unwrap_err().to_string();
+    assert!(e.contains("`added_tokens_decoder` has the id \"x\""), "{e}");
+}
+
 /// What a normalizer makes of a user's text is no control token either.
 #[test]
 fn users_cannot_write_control_tokens_for_a_normalizer_to_finish() {

@@ -20,8 +20,6 @@ struct Family {
     /// `tokenizer.ggml.model` and `.pre` of its GGUF files; `None` where no such name says what the file says.
     gguf: Option<(&'static str, &'static str)>,
     returns: Returns,
-    /// Whether the file itself says what stands around a text. (Where it does not, its configuration does.)
-    frame: bool,
 }
 
 /// What decoding gives back.
@@ -35,11 +33,7 @@ enum Returns {
 }
 
 const fn family(name: &'static str, gguf: Option<(&'static str, &'static str)>, returns: Returns) -> Family {
-    Family { name, gguf, returns, frame: true }
-}
-
-const fn without_frame(family: Family) -> Family {
-    Family { frame: false, ..family }
+    Family { name, gguf, returns }
 }
 
 const FAMILIES: &[Family] = &[
@@ -57,8 +51,8 @@ const FAMILIES: &[Family] = &[
     // Of gpt-oss and Phi-4-mini.
     family("gpt4o", Some(("gpt2", "gpt-4o")), Returns::Text),
     family("glm4", Some(("gpt2", "llama-bpe")), Returns::Text),
-    without_frame(family("deepseek_r1", Some(("gpt2", "deepseek-v3")), Returns::Text)),
-    without_frame(family("deepseek_coder", Some(("gpt2", "deepseek-coder")), Returns::Text)),
+    family("deepseek_r1", Some(("gpt2", "deepseek-v3")), Returns::Text),
+    family("deepseek_coder", Some(("gpt2", "deepseek-coder")), Returns::Text),
 ];
 
 fn data() -> Option<PathBuf> {
@@ -120,8 +114,9 @@ const MARKED: EncodeOptions = EncodeOptions { add_special: false, parse_special:
 #[test]
 fn same_ids_as_the_tokenizers_crate() {
     for family in FAMILIES {
-        let Some((bytes, file)) = read(family.name) else { return };
+        let Some((bytes, _)) = read(family.name) else { return };
         let theirs = tokenizers::Tokenizer::from_bytes(&bytes).unwrap();
+        let file = TokenizerJson::read(&bytes, None).unwrap();
         let ours = Tokenizer::new(file.spec()).unwrap();
         on_texts(400, |text| {
             let expected = theirs.encode(text, false).unwrap();
@@ -129,24 +124,18 @@ fn same_ids_as_the_tokenizers_crate() {
             prop_assert_eq!(&got, expected.get_ids(), "{} on {:?}", family.name, text);
             Ok(())
         });
+        // What is put around one text, and around two.
         for (a, b) in [("a query", "One, or two answers."), ("", ""), (" x", ""), ("", "日本")] {
-            same_frames(family, &ours, &theirs, a, b);
+            let single = theirs.encode(a, true).unwrap();
+            assert_eq!(ours.encode(a, EncodeOptions::TEXT).unwrap(), single.get_ids(), "{}", family.name);
+            for add_special in [false, true] {
+                let expected = theirs.encode((a, b), add_special).unwrap();
+                let (ids, kinds) = ours.encode_pair(a, b, EncodeOptions { add_special, ..MARKED }).unwrap();
+                assert_eq!(ids, expected.get_ids(), "{}: {a:?}, {b:?}", family.name);
+                assert_eq!(kinds, expected.get_type_ids(), "{}: {a:?}, {b:?}", family.name);
+            }
         }
         println!("{}: 400 texts", family.name);
-    }
-}
-
-/// What is put around one text, and around two.
-fn same_frames(family: &Family, ours: &Tokenizer, theirs: &tokenizers::Tokenizer, a: &str, b: &str) {
-    if family.frame {
-        let single = theirs.encode(a, true).unwrap();
-        assert_eq!(ours.encode(a, EncodeOptions::TEXT).unwrap(), single.get_ids(), "{}", family.name);
-    }
-    for add_special in [false, family.frame] {
-        let expected = theirs.encode((a, b), add_special).unwrap();
-        let (ids, kinds) = ours.encode_pair(a, b, EncodeOptions { add_special, ..MARKED }).unwrap();
-        assert_eq!(ids, expected.get_ids(), "{}: {a:?}, {b:?}", family.name);
-        assert_eq!(kinds, expected.get_type_ids(), "{}: {a:?}, {b:?}", family.name);
     }
 }
 
@@ -175,7 +164,8 @@ fn same_ids_of_a_rendered_conversation() {
     let mut n = 0;
     for family in FAMILIES {
         let Some((bytes, file)) = read(family.name) else { return };
-        let Some(template) = file.chat_template() else { continue };
+        // The tokens of this family's template are in its configuration alone, with ids that the crate cannot give.
+        let Some(template) = file.chat_template().filter(|_| family.name != "internlm2") else { continue };
         let theirs = tokenizers::Tokenizer::from_bytes(&bytes).unwrap();
         let ours = Tokenizer::new(file.spec()).unwrap();
         let template = ChatTemplate::new(template, ours.template_tokens()).unwrap();

@@ -74,6 +74,13 @@ pub(super) struct Words {
     pub(super) scores: Vec<f32>,
 }
 
+impl Words {
+    /// Text and id of each.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, u32)> + '_ {
+        self.words.iter().map(|word| (&self.arena[word.start as usize..word.end as usize], word.id))
+    }
+}
+
 impl<'de> Deserialize<'de> for Words {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(WordsVisitor)

@@ -88,13 +88,14 @@ fn broken(what: impl Into<String>) -> TextError {
 
 impl TokenizerJson {
     /// Reads the bytes of a `tokenizer.json`, and those of a `tokenizer_config.json` where there is one: that says which
-    /// tokens are BOS, EOS and so on, and often has the chat template.
+    /// tokens are BOS, EOS and so on, often has the chat template, and sometimes tokens that the other file lacks.
     ///
     /// # Errors
     /// What is not valid JSON or not of this format, and what this crate does not have, each with its place.
     pub fn read(tokenizer_json: &[u8], tokenizer_config: Option<&[u8]>) -> Result<Self, TextError> {
-        let file: File = serde_json::from_slice(tokenizer_json).map_err(|e| broken(e.to_string()))?;
-        let config = tokenizer_config.map_or_else(|| Ok(Config::default()), Config::read)?;
+        let mut file: File = serde_json::from_slice(tokenizer_json).map_err(|e| broken(e.to_string()))?;
+        let mut config = tokenizer_config.map_or_else(|| Ok(Config::default()), Config::read)?;
+        config.add_tokens(&file.model.vocab, &mut file.added_tokens)?;
         let steps = parts::pre_tokenizer(&At::new(&file.pre_tokenizer, "pre_tokenizer"))?;
         let spells = steps.iter().any(|step| matches!(step, Step::Spell));
         let (spelling, space_prefix) = parts::decoder(&At::new(&file.decoder, "decoder"), spells)?;
