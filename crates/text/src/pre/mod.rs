@@ -103,7 +103,7 @@ fn rule(name: &str) -> Option<Rule> {
             r"\s?[!-/:-~\x{FF01}-\x{FF0F}\x{FF1A}-\x{FF5E}\x{2018}-\x{201F}\x{3000}-\x{3002}]+",
             r"\s+$",
             HAN_AND_HANGUL,
-            r"\p{N}+",
+            DIGIT,
         ]),
         "deepseek-coder" => patterns(&[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", HAN_AND_HANGUL, DIGIT]),
         "deepseek-v3" | "hunyuan-dense" | "joyai-llm" | "hy_v4" => {
