@@ -127,6 +127,7 @@ mod tests {
             ("0.5", json!(0.5)),
             ("18446744073709551615", json!(u64::MAX)),
             ("true", json!(true)),
+            ("false", json!(false)),
             ("shift", json!("shift")),
             ("inf", json!("inf")),
             ("", json!("")),

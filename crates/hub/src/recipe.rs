@@ -217,7 +217,78 @@ fn check(name: &str) -> Result<(), HubError> {
 
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use super::*;
+    use crate::Config;
+
+    fn store(folder: &tempfile::TempDir) -> Store {
+        Store::open(Config::new(folder.path()))
+    }
+
+    #[track_caller]
+    fn ok<T>(result: Result<T, HubError>) -> T {
+        result.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn many_may_write_at_the_same_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let store = store(&folder);
+                scope.spawn(move || {
+                    for n in 0..20 {
+                        ok(store.create(&format!("m-{writer}:{n}"), "base".to_owned(), Extras::default()));
+                    }
+                });
+            }
+        });
+        assert_eq!(ok(store(&folder).recipes()).len(), 80);
+    }
+
+    #[test]
+    fn names_are_found_in_any_case() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store(&folder);
+        let make = |name: &str, from: &str| ok(store.create(name, from.to_owned(), Extras::default()));
+        make("Poet", "a");
+        make("poet:latest", "b");
+        let found = ok(store.recipe(" POET:latest "));
+        assert_eq!(
+            found.map(|(name, recipe)| (name, recipe.from)),
+            Some(("poet".to_owned(), "b".to_owned()))
+        );
+        assert_eq!(ok(store.recipes()).len(), 1);
+        assert_eq!((ok(store.remove_recipe("POET")), ok(store.remove_recipe("POET"))), (Some(0), None));
+    }
+
+    #[test]
+    fn an_upload_stays_while_a_recipe_needs_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store(&folder);
+        let digest = Digest::of(b"weights");
+        fs::create_dir_all(store.blobs()).expect("a folder");
+        fs::write(store.blob(&digest), b"weights").expect("a file");
+        for name in ["one", "two"] {
+            ok(store.create(name, digest.to_string(), Extras::default()));
+        }
+        let reference: Reference = ok("one".parse());
+        let made = ok(store.resolve(&reference)).expect("it is here");
+        assert_eq!((made.path.as_path(), made.name.as_str()), (store.blob(&digest).as_path(), "one"));
+        assert_eq!(made.manifest.map(|manifest| manifest.sha256), Some(digest.hex().to_owned()));
+        assert_eq!(ok(store.list()).len(), 2);
+        assert_eq!((ok(store.remove(&reference)), store.blob(&digest).is_file()), (0, true));
+        assert_eq!((ok(store.remove(&ok("two".parse()))), store.blob(&digest).exists()), (7, false));
+    }
+
+    #[test]
+    fn a_damaged_file_is_not_written_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join(FILE_NAME), "{").expect("a file");
+        let store = store(&folder);
+        let error = store.create("a", "b".to_owned(), Extras::default()).expect_err("it cannot be read");
+        assert!(matches!(error, HubError::BadRecipes { .. }), "{error}");
+        assert_eq!(fs::read(folder.path().join(FILE_NAME)).expect("a file"), b"{");
+    }
 
     #[test]
     fn names_of_recipes() {

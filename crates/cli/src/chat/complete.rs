@@ -137,6 +137,7 @@ mod tests {
             ("@~/n", 1, &["\"~/note two.txt\"", "~/notes.txt"]),
             ("see @~/notes", 5, &["~/notes.txt"]),
             ("@~/s", 1, &["~/sub/"]),
+            ("@~/", 1, &["\"~/note two.txt\"", "~/notes.txt", "~/sub/"]),
             ("@~/sub/", 1, &["~/sub/inner.md"]),
             ("@\"~/note t", 1, &["\"~/note two.txt\""]),
             ("@~/.h", 1, &["~/.hidden"]),

@@ -86,6 +86,13 @@ fn the_next_place_is_asked_when_one_cannot_be_reached_or_has_nothing() {
         assert_eq!(home.store().resolve(&reference).unwrap().unwrap().path, pulled.path);
         assert!(matches!(home.store().remove(&reference).unwrap_err(), HubError::NotOurs { .. }));
     }
+    // Without a network, nobody is asked at all.
+    let hub = fake_hub();
+    let mut offline = home(&hub, empty.server.url());
+    offline.config.network.offline = true;
+    empty.server.take_log();
+    assert!(matches!(pull(&offline, "tiny").unwrap_err(), HubError::NetworkOff { .. }));
+    assert!(empty.server.take_log().is_empty() && hub.hub.take_log().is_empty());
     // Where no place has it, the last one says why not.
     let hub = fake_hub();
     let mut home = home(&hub, empty.server.url());
