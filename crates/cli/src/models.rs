@@ -29,12 +29,12 @@ fn config(global: &Global) -> Result<Config> {
     Ok(config)
 }
 
-/// The model's file. One that is known but not here is pulled first.
+/// The model's file or folder. One that is known but not here is pulled first.
 pub(crate) fn find(global: &Global, name: &str) -> Result<Resolved> {
     let reference: Reference = name.parse()?;
     // A path needs no store, and so no home.
     if let Reference::Path(path) = &reference
-        && path.is_file()
+        && path.exists()
     {
         return Ok(Resolved { path: path.clone(), name: name.to_owned(), manifest: None });
     }

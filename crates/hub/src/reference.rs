@@ -13,7 +13,7 @@ const MAX_NAME: usize = 100;
 /// A parsed name of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
-    /// The path of a GGUF file, used where it lies: anything with a path separator, or ending in `.gguf`.
+    /// The path of a GGUF file or of a model folder, used where it lies: anything with a path separator, or ending in `.gguf`.
     Path(PathBuf),
     /// A name of the catalog or the store, lower case, with its tag if one was given: `smollm2`, `gemma3:270m`.
     Name(String, Option<String>),

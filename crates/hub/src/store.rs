@@ -104,7 +104,7 @@ fn pip_words(value: OsString) -> Option<Vec<OsString>> {
 /// A model that is here.
 #[derive(Clone, Debug)]
 pub struct Resolved {
-    /// Its file.
+    /// Its file, or the folder of a model that is no GGUF file.
     pub path: PathBuf,
     /// The name to show: the full name, or the path as given.
     pub name: String,
@@ -182,7 +182,7 @@ impl Store {
     /// The same, past recipes.
     pub fn resolve_plain(&self, reference: &Reference) -> Result<Option<Resolved>, HubError> {
         if let Reference::Path(path) = reference {
-            return match path.is_file() {
+            return match path.exists() {
                 true => Ok(Some(Resolved {
                     path: path.clone(),
                     name: path.display().to_string(),
@@ -316,8 +316,8 @@ impl Store {
 
     pub(crate) fn unknown(&self, name: &str) -> HubError {
         let mut hint = catalog::hint(self.config.catalog, name);
-        if Path::new(name).is_file() {
-            hint = format!("to use the file of that name, write `./{name}`");
+        if Path::new(name).exists() {
+            hint = format!("to use the file or folder of that name, write `./{name}`");
         }
         HubError::UnknownModel { name: name.to_owned(), hint }
     }

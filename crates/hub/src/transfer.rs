@@ -31,6 +31,9 @@ impl Store {
             reference: reference.to_string(),
             problem: problem.to_owned(),
         };
+        if found.path.is_dir() {
+            return Err(bad("it is a folder; copy it as it is, `whit run ./FOLDER` uses it anywhere"));
+        }
         let file_name = found.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if split(&file_name).is_some() {
             return Err(bad("it is a model in several files, which cannot be exported yet; copy its files"));

@@ -105,7 +105,7 @@ impl Facts {
 impl Library {
     pub(crate) fn open(store: Store, files: Vec<(String, PathBuf)>) -> Result<Library, ServerError> {
         for (_, path) in &files {
-            if !path.is_file() {
+            if !path.exists() {
                 return Err(whit_hub::HubError::NoSuchFile { path: path.clone() }.into());
             }
         }
@@ -211,7 +211,7 @@ impl Library {
             return Ok(facts);
         }
         let fail = |error: &dyn std::error::Error| ApiError::internal(error);
-        let gguf = Gguf::open(&entry.path).map_err(|error| fail(&error))?;
+        let gguf = whit_models::open(&entry.path).map_err(|error| fail(&error))?;
         let info = whit_models::describe(&gguf).map_err(|error| fail(&error))?;
         let template = gguf.metadata().opt_str("tokenizer.chat_template").ok().flatten().map(str::to_owned);
         let capabilities = capabilities(&gguf, template.as_deref(), &info);
@@ -262,14 +262,13 @@ impl Entry {
     /// A file that is used where it lies. Hashing gigabytes for a list is out of the question; what identifies the file
     /// changes when it does.
     fn of_file(name: &str, path: &Path) -> Option<Entry> {
-        let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-        let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        let (size, modified) = measure(path)?;
         let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let identity = format!("{}\0{}\0{}", path.display(), metadata.len(), since.as_nanos());
+        let identity = format!("{}\0{size}\0{}", path.display(), since.as_nanos());
         Some(Entry {
             name: name.to_owned(),
             path: path.to_owned(),
-            size: metadata.len(),
+            size,
             modified,
             digest: hex(&Sha256::digest(identity)),
             recipe: None,
@@ -289,6 +288,26 @@ impl Entry {
             None => entry,
         })
     }
+}
+
+/// Bytes of a model's file, or of the weights in its folder, and when they were last written.
+fn measure(path: &Path) -> Option<(u64, SystemTime)> {
+    let written = |facts: &fs::Metadata| facts.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    let facts = fs::metadata(path).ok()?;
+    if facts.is_file() {
+        return Some((facts.len(), written(&facts)));
+    }
+    let (mut size, mut modified) = (0, SystemTime::UNIX_EPOCH);
+    for entry in fs::read_dir(path).ok()?.flatten() {
+        // Through links: in the cache of the Hub all files are such.
+        if let Ok(facts) = fs::metadata(entry.path())
+            && entry.path().extension().is_some_and(|ending| ending == "safetensors")
+        {
+            size += facts.len();
+            modified = modified.max(written(&facts));
+        }
+    }
+    Some((size, modified))
 }
 
 /// What a model can do, as clients ask for it.

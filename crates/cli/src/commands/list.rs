@@ -3,7 +3,6 @@
 use std::io;
 
 use anyhow::Result;
-use whit_files::Gguf;
 use whit_hub::catalog::{CATALOG, Place};
 use whit_hub::{Manifest, Store};
 
@@ -73,7 +72,7 @@ pub(crate) fn print(store: &Store) -> Result<()> {
 /// The file's own name for its formats, or the one that most parameters have.
 fn quantization(store: &Store, manifest: &Manifest) -> Option<String> {
     let path = store.resolve(&manifest.name.parse().ok()?).ok()??.path;
-    let info = whit_models::describe(&Gguf::open(path).ok()?).ok()?;
+    let info = whit_models::describe(&whit_models::open(path).ok()?).ok()?;
     info.file_type.or_else(|| info.formats.first().map(|share| share.dtype.to_string()))
 }
 

@@ -4,7 +4,6 @@ use std::io::{self, BufWriter, Write as _};
 
 use anyhow::Result;
 use whit_engine::EncodeOptions;
-use whit_files::Gguf;
 
 use crate::failure::Usage;
 use crate::{Global, input, models};
@@ -41,7 +40,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
             .ok_or_else(|| Usage("no text; give one as an argument or on standard input".to_owned()))?,
         words => words.join(" "),
     };
-    let gguf = Gguf::open(models::path(global, &arguments.model)?)?;
+    let gguf = whit_models::open(models::path(global, &arguments.model)?)?;
     let tokenizer = whit_models::vocab::tokenizer(&gguf)?;
     let options =
         EncodeOptions { add_special: !arguments.no_special, parse_special: arguments.parse_special };

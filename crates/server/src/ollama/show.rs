@@ -38,7 +38,7 @@ fn describe(state: &AppState, request: &ShowRequest) -> Result<Json<Value>, ApiE
     let verbose = request.verbose == Some(true);
     let entry = state.library.find(&request.model)?;
     let facts = state.library.facts(&entry)?;
-    let gguf = Gguf::open(&entry.path).map_err(|error| ApiError::internal(&error))?;
+    let gguf = whit_models::open(&entry.path).map_err(|error| ApiError::internal(&error))?;
     let mut extras = entry.recipe.as_ref().map(|recipe| recipe.extras.clone()).unwrap_or_default();
     let template = extras.template.clone().or_else(|| facts.template.clone());
     // One in Go is written down as it came, though the file's own is used.

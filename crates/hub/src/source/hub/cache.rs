@@ -13,7 +13,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{HubName, choose, is_name, is_path};
+use super::choose::{self, Choice};
+use super::{HubName, is_name, is_path};
 use crate::digest::Digest;
 use crate::progress::Report;
 use crate::staging::Staging;
@@ -127,11 +128,10 @@ impl HubCache {
         let files = files(&snapshot);
         let paths: Vec<&str> = files.iter().map(String::as_str).collect();
         let Ok(chosen) = choose::choose(&paths, name.which.as_deref()) else { return Ok(None) };
-        let Some(first) = chosen.first() else { return Ok(None) };
-        Ok(Some(resolved(&format!("hf:{name}"), &snapshot, first)))
+        Ok(Some(resolved(&format!("hf:{name}"), &snapshot, &chosen)))
     }
 
-    /// The GGUF models of the cache, each by the branch or tag that it was asked for by.
+    /// The models of the cache, each by the branch or tag that it was asked for by.
     pub(crate) fn list(&self) -> Vec<Manifest> {
         let mut found = Vec::new();
         for repo in entries(&self.root) {
@@ -154,10 +154,14 @@ impl HubCache {
                 let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
                 let suffix = if revision == super::MAIN { String::new() } else { format!("@{revision}") };
                 for path in &paths {
-                    if choose::choose(&paths, Some(path)).is_ok() {
+                    if let Ok(chosen) = choose::choose(&paths, Some(path)) {
                         let name = format!("hf:{owner}/{name}:{path}{suffix}");
-                        found.extend(resolved(&name, &snapshot, path).manifest);
+                        found.extend(resolved(&name, &snapshot, &chosen).manifest);
                     }
+                }
+                if let Ok(chosen @ Choice::Folder(_)) = choose::choose(&paths, None) {
+                    let name = format!("hf:{owner}/{name}{suffix}");
+                    found.extend(resolved(&name, &snapshot, &chosen).manifest);
                 }
             }
         }
@@ -169,19 +173,26 @@ fn repo_folder(name: &HubName) -> String {
     format!("models--{}--{}", name.owner, name.repo)
 }
 
-/// What is known of a file of a snapshot.
-fn resolved(name: &str, snapshot: &Path, file: &str) -> Resolved {
-    let path = snapshot.join(file);
-    let facts = fs::metadata(&path);
-    // The blob's name is the digest, where the file is kept outside of git.
+/// What is known of a model of a snapshot.
+fn resolved(name: &str, snapshot: &Path, chosen: &Choice<'_>) -> Resolved {
+    let size = |file: &&str| fs::metadata(snapshot.join(file)).map_or(0, |facts| facts.len());
+    let (path, size) = match chosen {
+        Choice::Gguf(files) => {
+            let path = snapshot.join(files.first().copied().unwrap_or_default());
+            let size = fs::metadata(&path).map_or(0, |facts| facts.len());
+            (path, size)
+        }
+        Choice::Folder(files) => (snapshot.to_owned(), files.iter().map(size).sum()),
+    };
+    // The blob's name is the digest, where the file is kept outside of git. A folder is many.
     let blob = fs::canonicalize(&path).ok();
     let digest = blob.as_deref().and_then(Path::file_name).and_then(|name| Digest::from_hex(name.to_str()?));
-    let modified = facts.as_ref().ok().and_then(|facts| facts.modified().ok());
+    let modified = fs::metadata(&path).and_then(|facts| facts.modified()).ok();
     let manifest = Manifest {
         name: name.to_owned(),
         source: name.to_owned(),
         file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        size: facts.map_or(0, |facts| facts.len()),
+        size,
         sha256: digest.map_or_else(String::new, |digest| digest.hex().to_owned()),
         licence: None,
         parameters: None,

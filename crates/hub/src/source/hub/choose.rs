@@ -1,11 +1,78 @@
 //! Which file of a repository is meant: by its path, by its quantization, or the usual one. A model that is split into
-//! several files is all of them.
+//! several files is all of them. A repository without a GGUF file may be a model folder, which is used as one.
 
 /// The quantizations taken when none is named, best first: what most people run.
 const USUAL: [&str; 8] = ["Q4_K_M", "Q4_K_S", "Q4_0", "Q5_K_M", "Q6_K", "Q8_0", "F16", "BF16"];
 
-/// The files of the model that `which` means, in order.
-pub(super) fn choose<'a>(paths: &[&'a str], which: Option<&str>) -> Result<Vec<&'a str>, String> {
+/// What a model folder may have beside its weights that is of use.
+const BESIDE: [&str; 8] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "README.md",
+];
+/// The index of weights in several files.
+const INDEX: &str = "model.safetensors.index.json";
+
+/// The files that a model is made of.
+#[derive(Debug, PartialEq)]
+pub(super) enum Choice<'a> {
+    /// A GGUF file, or all that it is split into, in order.
+    Gguf(Vec<&'a str>),
+    /// A model folder: weights, and what tells of them.
+    Folder(Vec<&'a str>),
+}
+
+impl<'a> Choice<'a> {
+    pub(super) fn files(&self) -> &[&'a str] {
+        match self {
+            Choice::Gguf(files) | Choice::Folder(files) => files,
+        }
+    }
+}
+
+/// What `which` means in a repository with these files.
+pub(super) fn choose<'a>(paths: &[&'a str], which: Option<&str>) -> Result<Choice<'a>, String> {
+    match (gguf(paths, which), which) {
+        (Err(problem), None) => folder(paths).map(Choice::Folder).ok_or(problem),
+        (chosen, _) => chosen.map(Choice::Gguf),
+    }
+}
+
+/// The files of a model folder, if these are one and it is whole.
+fn folder<'a>(paths: &[&'a str]) -> Option<Vec<&'a str>> {
+    let find = |name: &str| paths.iter().copied().find(|path| *path == name);
+    find("config.json")?;
+    let mut files: Vec<&str> = BESIDE.iter().filter_map(|name| find(name)).collect();
+    if let Some(single) = find("model.safetensors") {
+        files.push(single);
+        return Some(files);
+    }
+    files.push(find(INDEX)?);
+    let mut shards: Vec<(&str, usize)> =
+        paths.iter().filter_map(|path| Some((*path, shard(path)?))).collect();
+    shards.sort_unstable();
+    let n = shards.first()?.1;
+    if shards.len() != n || shards.iter().any(|(_, of)| *of != n) {
+        return None;
+    }
+    files.extend(shards.iter().map(|(path, _)| path));
+    Some(files)
+}
+
+/// `model-00001-of-00003.safetensors` is one of 3.
+fn shard(path: &str) -> Option<usize> {
+    let (i, n) = path.strip_prefix("model-")?.strip_suffix(".safetensors")?.split_once("-of-")?;
+    let is_number = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
+    (is_number(i) && is_number(n)).then(|| n.parse().ok())?
+}
+
+/// The files of the GGUF model that `which` means, in order.
+fn gguf<'a>(paths: &[&'a str], which: Option<&str>) -> Result<Vec<&'a str>, String> {
     let is_model = |path: &&&str| {
         let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
         // Projectors of vision models and calibration data end in .gguf, too.
@@ -30,7 +97,9 @@ pub(super) fn choose<'a>(paths: &[&'a str], which: Option<&str>) -> Result<Vec<&
     let list = || firsts.iter().map(|first| format!("`{first}`")).collect::<Vec<_>>().join(", ");
     let first = match found.as_slice() {
         [one] => *one,
-        [] if firsts.is_empty() => return Err("it holds no GGUF file".to_owned()),
+        [] if firsts.is_empty() => {
+            return Err("it holds no GGUF file, and no whole model as safetensors".to_owned());
+        }
         [] => return Err(format!("it has no such file; add `:` and one of {}", list())),
         several => {
             let list = several.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", ");
@@ -87,7 +156,7 @@ mod tests {
         ];
         let check =
             |paths: &[&str], which, expected: Result<&[&str], &str>| match (choose(paths, which), expected) {
-                (Ok(got), Ok(expected)) => assert_eq!(got, expected, "{which:?}"),
+                (Ok(got), Ok(expected)) => assert_eq!(got.files(), expected, "{which:?}"),
                 (Err(got), Err(expected)) => assert!(got.contains(expected), "{which:?}: {got}"),
                 (got, expected) => panic!("{which:?}: {got:?}, not {expected:?}"),
             };
@@ -103,5 +172,14 @@ mod tests {
         check(&["a.gguf", "b.gguf"], None, Err("add `:` and one of `a.gguf`, `b.gguf`"));
         check(&["a-Q4_0.gguf", "b-Q4_0.gguf"], Some("q4_0"), Err("more than one file fits"));
         check(&["model.safetensors"], None, Err("it holds no GGUF file"));
+        let single =
+            ["a.bin", "config.json", "model.safetensors", "onnx/model.safetensors", "tokenizer.json"];
+        check(&single, None, Ok(&["config.json", "tokenizer.json", "model.safetensors"]));
+        check(&single, Some("Q4_0"), Err("it holds no GGUF file"));
+        check(&["config.json", "m-Q4_0.gguf", "model.safetensors"], None, Ok(&["m-Q4_0.gguf"]));
+        let [one, two] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+        check(&[two, INDEX, one, "config.json"], None, Ok(&["config.json", INDEX, one, two]));
+        check(&[two, INDEX, "config.json"], None, Err("no whole model as safetensors"));
+        check(&[one, two, "config.json"], None, Err("no whole model as safetensors"));
     }
 }

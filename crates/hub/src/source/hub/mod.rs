@@ -2,7 +2,7 @@
 //!
 //! One question to its API says which files a revision has, with sizes and digests; what is fetched goes into the cache
 //! that other tools of the Hub share (`cache.rs`). Left out: its Xet protocol, as its plain addresses serve the same
-//! files; repositories without a GGUF file; writing to the Hub.
+//! files; repositories that are neither GGUF nor safetensors; writing to the Hub.
 
 pub(crate) mod cache;
 mod choose;
@@ -170,7 +170,7 @@ pub(crate) fn pull(
                     return Err(error);
                 }
                 let (_, _, head) = staging.facts()?;
-                if head != b"GGUF" {
+                if file.path.ends_with(".gguf") && head != b"GGUF" {
                     staging.discard()?;
                     let problem = format!("`{}` is not a GGUF model", file.path);
                     return Err(HubError::BadPackage { package: format!("hf:{name}"), problem });
@@ -251,7 +251,7 @@ impl Hub<'_> {
             let size = file.lfs.as_ref().and_then(|lfs| lfs.size).or(file.size)?;
             Some(Wanted { path: file.rfilename.clone(), size, etag, digest })
         };
-        let all: Option<Vec<Wanted>> = chosen.iter().map(wanted).collect();
+        let all: Option<Vec<Wanted>> = chosen.files().iter().map(wanted).collect();
         all.ok_or_else(|| self.bad("the hub does not say how long a file is, or what is in it".to_owned()))
     }
 
