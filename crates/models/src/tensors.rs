@@ -14,6 +14,11 @@ use crate::ModelError;
 const IGNORED: &[&str] = &["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
 const IGNORED_ENDINGS: &[&str] = &[".attn_rot_embd", ".attn.rotary_emb.inv_freq", ".rope_freqs.weight"];
 
+/// Whether a tensor is such a table, which is made of settings.
+pub(crate) fn is_made(name: &str) -> bool {
+    IGNORED.contains(&name) || IGNORED_ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
 pub(crate) const EMBEDDINGS: &str = "token_embd.weight";
 
 pub(crate) fn shape_error(info: &TensorInfo, what: &'static str, want: String) -> ModelError {
@@ -221,14 +226,11 @@ impl<'a> Tensors<'a> {
 
     /// Fails when the file holds tensors that nobody asked for.
     pub(crate) fn check_all_used(&self) -> Result<(), ModelError> {
-        let ignored = |name: &str| {
-            IGNORED.contains(&name) || IGNORED_ENDINGS.iter().any(|ending| name.ends_with(ending))
-        };
         let unused: Vec<&TensorInfo> = self
             .gguf
             .tensors()
             .iter()
-            .filter(|info| !self.used.contains(&*info.name) && !ignored(&info.name))
+            .filter(|info| !self.used.contains(&*info.name) && !is_made(&info.name))
             .collect();
         match unused.first() {
             Some(first) => Err(ModelError::UnusedTensors { n: unused.len(), first: first.name.to_string() }),

@@ -5,11 +5,11 @@
 //! `cargo xtask test` fetches them and sets `WHIT_TEST_DATA`.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use whit_files::Gguf;
 use whit_models::vocab;
-use whit_text::{DecodeOptions, EncodeOptions, StreamDecoder, Tokenizer};
+use whit_text::{DecodeOptions, EncodeOptions, StreamDecoder, Tokenizer, TokenizerJson, folder_files};
 
 /// Every family that has a pair; a missing one is an error, not a test less.
 const PAIRS: [&str; 17] = [
@@ -42,16 +42,42 @@ fn data() -> Option<PathBuf> {
     dir
 }
 
-fn load(path: &std::path::Path) -> Tokenizer {
+fn load(path: &Path) -> Tokenizer {
     vocab::tokenizer(&Gguf::open(path).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 #[test]
 fn published_pairs() {
     let Some(dir) = data() else { return };
+    let n_texts = check_pairs(&dir, &PAIRS, load);
+    assert!(n_texts > 600, "only {n_texts} texts");
+    println!("{n_texts} texts in {} vocabularies", PAIRS.len() - WITHOUT_PAIR.len());
+}
+
+/// The same ids from the `tokenizer.json` that such a file becomes in a model folder.
+#[test]
+fn published_pairs_by_the_files_of_a_folder() {
+    let Some(dir) = data() else { return };
+    let names: Vec<&str> = PAIRS.into_iter().filter(|name| !["bert-bge", "gemma-4"].contains(name)).collect();
+    check_pairs(&dir, &names, |path| {
+        let gguf = Gguf::open(path).unwrap();
+        let files = folder_files(vocab::spec(gguf.metadata()).unwrap()).unwrap();
+        let (json, config) = (files.tokenizer_json.as_bytes(), files.tokenizer_config.as_bytes());
+        Tokenizer::new(TokenizerJson::read(json, Some(config)).unwrap().spec()).unwrap()
+    });
+    let bert = Gguf::open(dir.join("ggml-vocab-bert-bge.gguf")).unwrap();
+    let error = folder_files(vocab::spec(bert.metadata()).unwrap()).unwrap_err().to_string();
+    assert!(
+        error.contains("no tokenizer.json is written for this tokenizer: its algorithm is `bert`"),
+        "{error}"
+    );
+}
+
+/// Holds the tokenizers of these files against the published ids, and gives the number of texts.
+fn check_pairs(dir: &Path, names: &[&str], load: impl Fn(&Path) -> Tokenizer) -> usize {
     let mut n_texts = 0;
     let mut failures = Vec::new();
-    for name in PAIRS {
+    for &name in names {
         let path = dir.join(format!("ggml-vocab-{name}.gguf"));
         let tokenizer = load(&path);
         if WITHOUT_PAIR.contains(&name) {
@@ -74,8 +100,7 @@ fn published_pairs() {
         }
     }
     assert!(failures.is_empty(), "{} of {n_texts} differ\n{}", failures.len(), failures.join("\n"));
-    assert!(n_texts > 600, "only {n_texts} texts");
-    println!("{n_texts} texts in {} vocabularies", PAIRS.len() - WITHOUT_PAIR.len());
+    n_texts
 }
 
 #[test]

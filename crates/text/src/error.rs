@@ -55,6 +55,12 @@ pub enum TextError {
         /// What is without a name there.
         what: String,
     },
+    /// A tokenizer of a GGUF that is not put into the files of a folder.
+    #[error("no tokenizer.json is written for this tokenizer: {what}; use the GGUF file as it is")]
+    NotInJson {
+        /// What keeps it from it.
+        what: String,
+    },
     /// A token id that the vocabulary does not have.
     #[error(
         "token id {id} is outside of the vocabulary of {n_tokens} tokens; are the ids from another model?"

@@ -59,7 +59,7 @@ mod work;
 
 pub use chat::{ChatInput, ChatTemplate, Message, Prompt, TemplateLimits, TemplateTokens};
 pub use error::TextError;
-pub use json::{TokenizerJson, chat_template_in};
+pub use json::{FolderFiles, TokenizerJson, chat_template_in, folder_files};
 pub use rules::Rules;
 pub use spec::{SpecialIds, TokenKind, VocabSpec};
 pub use stream::StreamDecoder;

@@ -1,6 +1,7 @@
 //! The commands. To add one: a file here, and a line in each of the lists below.
 
 mod bench;
+mod convert;
 mod cp;
 mod create;
 mod doctor;
@@ -43,6 +44,7 @@ pub(crate) enum Command {
     Rm(rm::Arguments),
     Export(export::Arguments),
     Import(import::Arguments),
+    Convert(convert::Arguments),
     Tokenize(tokenize::Arguments),
     Perplexity(perplexity::Arguments),
     Bench(bench::Arguments),
@@ -77,6 +79,7 @@ pub(crate) fn dispatch(command: Command, global: &Global, start: Instant) -> Res
         Command::Rm(arguments) => rm::run(&arguments, global),
         Command::Export(arguments) => export::run(&arguments, global),
         Command::Import(arguments) => import::run(&arguments, global),
+        Command::Convert(arguments) => convert::run(&arguments, global),
         Command::Tokenize(arguments) => tokenize::run(&arguments, global),
         Command::Perplexity(arguments) => perplexity::run(&arguments, global),
         Command::Bench(arguments) => bench::run(&arguments, global),

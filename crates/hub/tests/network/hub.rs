@@ -49,10 +49,10 @@ fn answer(files: &BTreeMap<String, Vec<u8>>, cdn: &str, asked: &Asked) -> Reply 
     {
         let siblings: Vec<_> = files
             .iter()
-            .map(|(name, bytes)| match name.ends_with(".gguf") {
+            .map(|(name, bytes)| match name.ends_with(".gguf") || name.ends_with(".safetensors") {
                 true => json!({"rfilename": name, "size": bytes.len(), "blobId": "0".repeat(40),
                                "lfs": {"sha256": hex(bytes), "size": bytes.len(), "pointerSize": 134}}),
-                false => json!({"rfilename": name, "size": bytes.len(), "blobId": "1".repeat(40)}),
+                false => json!({"rfilename": name, "size": bytes.len(), "blobId": &hex(bytes)[..40]}),
             })
             .collect();
         return Reply::new(200, json!({"id": "me/repo", "sha": COMMIT, "siblings": siblings}).to_string());
@@ -142,6 +142,59 @@ fn a_split_model_is_all_of_its_files() {
     std::fs::remove_file(repo(&home).join("blobs").join(hex(&second))).unwrap();
     assert!(home.store().resolve(&"hf:me/repo".parse().unwrap()).unwrap().is_none());
     pull(&home, "hf:me/repo").unwrap();
+}
+
+#[test]
+fn a_model_folder_is_all_that_belongs_to_it() {
+    let (first, second) = (model(1500), model(700));
+    let [one, two] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    let index = "model.safetensors.index.json";
+    let files = [
+        (".gitattributes", b"x".to_vec()),
+        ("README.md", b"---\nlicense: mit\n---".to_vec()),
+        ("config.json", b"{}".to_vec()),
+        ("onnx/model.onnx", model(300)),
+        ("pytorch_model.bin", model(400)),
+        ("tokenizer.json", b"{ }".to_vec()),
+        (index, b"{  }".to_vec()),
+        (one, first.clone()),
+        (two, second.clone()),
+    ];
+    let fake = hub(&files, None);
+    let home = fake.home();
+    let pulled = pull(&home, "hf:me/repo").unwrap();
+    let snapshot = repo(&home).join(format!("snapshots/{COMMIT}"));
+    assert_eq!(pulled.path, snapshot);
+    assert!(std::fs::read(snapshot.join(one)).unwrap() == first);
+    assert!(std::fs::read(snapshot.join(two)).unwrap() == second);
+    let mut there: Vec<_> = std::fs::read_dir(&snapshot).unwrap().map(|e| e.unwrap().file_name()).collect();
+    there.sort();
+    assert_eq!(there, ["README.md", "config.json", one, two, index, "tokenizer.json"]);
+
+    // It is found and listed once, with the bytes of all its files; a quantization of it is not there.
+    assert_eq!(home.store().resolve(&"hf:me/repo".parse().unwrap()).unwrap().unwrap().path, snapshot);
+    let list = home.store().list().unwrap();
+    let total: u64 =
+        files.iter().filter(|(name, _)| there.contains(&(*name).into())).map(|(_, b)| b.len() as u64).sum();
+    assert_eq!(list.iter().map(|m| (m.name.as_str(), m.size)).collect::<Vec<_>>(), [("hf:me/repo", total)]);
+    let error = pull(&home, "hf:me/repo:Q8_0").unwrap_err();
+    assert!(error.to_string().contains("it holds no GGUF file"), "{error}");
+    let error =
+        home.store().export(&"hf:me/repo".parse().unwrap(), &home.folder.path().join("out"), &mut |_| {});
+    assert!(error.unwrap_err().to_string().contains("it is a folder"));
+
+    // With a part gone, the model is not here, and is pulled again.
+    std::fs::remove_file(repo(&home).join("blobs").join(hex(&second))).unwrap();
+    assert!(home.store().resolve(&"hf:me/repo".parse().unwrap()).unwrap().is_none());
+    pull(&home, "hf:me/repo").unwrap();
+
+    // Where there is a GGUF file, that is the model.
+    let fake = hub(&[&files[..], &[("m.gguf", model(900))]].concat(), None);
+    let home = fake.home();
+    assert_eq!(
+        pull(&home, "hf:me/repo").unwrap().path,
+        repo(&home).join(format!("snapshots/{COMMIT}/m.gguf"))
+    );
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! To add a family: a file in `families/`, and a line in its list. Left out: quantized folders, pickles, vision towers.
 //! Truth: `transformers` for what a field means, the converter of llama.cpp for what a key is called.
 
+mod back;
 mod card;
 mod families;
 mod field;
@@ -27,6 +28,7 @@ use whit_files::{Gguf, GgufWriter};
 
 use crate::ModelError;
 
+pub use back::{BackTranslation, translate_back};
 pub use folder::Folder;
 pub use tensor::{HfTensor, file_type};
 pub use tokenizer::set_tokenizer;
@@ -41,7 +43,7 @@ const MAX_MADE: u64 = 2 << 30;
 /// A folder in GGUF's terms.
 #[derive(Debug)]
 pub struct Translation {
-    /// All keys but those of the tokenizer. No tensor is declared.
+    /// All keys but those of the tokenizer and the format. No tensor is declared.
     pub metadata: GgufWriter,
     /// The tensors, in the order of the folder's.
     pub tensors: Vec<HfTensor>,

@@ -121,6 +121,14 @@ pub(super) fn place<'a>(tables: &[&'a [Name]], tensor: &str) -> Place<'a> {
     }
 }
 
+/// The way back: a GGUF tensor's entry in the tables, and its name in a folder without what stands before all names.
+pub(super) fn back_place<'a>(tables: &[&'a [Name]], tensor: &str) -> Option<(&'a Name, String)> {
+    let (stem, what) = tensor.rsplit_once('.')?;
+    let (pattern, layer) = pattern(stem);
+    let name = tables.iter().flat_map(|table| table.iter()).find(|name| name.gguf == pattern)?;
+    Some((name, format!("{}.{what}", name.module.replacen("{}", layer, 1))))
+}
+
 /// A module with `{}` in place of the first number in it, and that number.
 fn pattern(module: &str) -> (String, &str) {
     let mut layer = "";

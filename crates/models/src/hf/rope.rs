@@ -5,11 +5,14 @@
 
 use std::f64::consts::TAU;
 
-use serde_json::Value;
-use whit_files::GgufWriter;
+use serde_json::{Map, Value, json};
+use whit_base::DType;
+use whit_files::{Gguf, GgufWriter};
 
+use super::back::short;
 use super::settings::Settings;
 use crate::ModelError;
+use crate::config::Config;
 
 /// What a family assumes where `config.json` does not say.
 #[derive(Clone, Copy, Debug)]
@@ -132,15 +135,127 @@ pub(super) fn translate(
         "llama3" => {
             let factor = global.number("factor")?;
             let (low, high) = (global.number("low_freq_factor")?, global.number("high_freq_factor")?);
-            let divisor = |i: u32| {
-                // Turns within the original context.
-                let turns = original * base.powf(-f64::from(2 * i) / f64::from(n_rot)) / TAU;
-                let smooth = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-                (1.0 / ((1.0 - smooth) / factor + smooth)) as f32
-            };
-            Ok(vec![Table { name: "rope_freqs.weight", values: (0..n_rot / 2).map(divisor).collect() }])
+            let values = llama3_divisors(base, n_rot, factor, low, high, original);
+            Ok(vec![Table { name: "rope_freqs.weight", values }])
         }
         other => Err(global.unsupported(&format!("the rotation `{other}`"))),
+    }
+}
+
+/// What Llama 3's scaling divides the frequency of each pair by.
+fn llama3_divisors(base: f64, n_rot: u32, factor: f64, low: f64, high: f64, original: f64) -> Vec<f32> {
+    let divisor = |i: u32| {
+        // Turns within the original context.
+        let turns = original * base.powf(-f64::from(2 * i) / f64::from(n_rot)) / TAU;
+        let smooth = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+        (1.0 / ((1.0 - smooth) / factor + smooth)) as f32
+    };
+    (0..n_rot / 2).map(divisor).collect()
+}
+
+/// The bounds of every model that was published with Llama 3's scaling; a GGUF file has its table alone.
+const LLAMA3: (f64, f64) = (1.0, 4.0);
+/// The original context of most of them.
+const LLAMA3_CONTEXT: f64 = 8192.0;
+
+/// The way back: fields of version 4 from a file's keys and tables.
+pub(super) fn back(
+    gguf: &Gguf,
+    config: &Config<'_>,
+    defaults: &RopeDefaults,
+    head_dim: usize,
+    out: &mut Map<String, Value>,
+) -> Result<(), ModelError> {
+    let mut set = |name: &str, value: Value| out.insert(name.to_owned(), value);
+    let base = config.opt_positive("rope.freq_base")?.unwrap_or(10_000.0);
+    set("rope_theta", short(base));
+    if let Some(local) = defaults.local_base {
+        let stated = config.opt_positive("rope.freq_base_swa")?;
+        set("rope_local_base_freq", short(stated.unwrap_or(local as f32)));
+    }
+    let n_rot = config.opt_size("rope.dimension_count")?.unwrap_or(head_dim);
+    if n_rot != head_dim || defaults.part != 1.0 {
+        set("partial_rotary_factor", Value::from(n_rot as f64 / head_dim as f64));
+    }
+    let scaling = scaling_back(gguf, config, base, n_rot)?;
+    // A parameter of some scalings; this family has it beside them, and always.
+    if config.architecture() == "phi3"
+        && let Some(original) = config.opt_size("rope.scaling.original_context_length")?
+    {
+        set("original_max_position_embeddings", original.into());
+    }
+    if let Some(scaling) = scaling {
+        set("rope_scaling", scaling);
+    }
+    Ok(())
+}
+
+/// `rope_scaling`.
+fn scaling_back(
+    gguf: &Gguf,
+    config: &Config<'_>,
+    base: f32,
+    n_rot: usize,
+) -> Result<Option<Value>, ModelError> {
+    let table = |name: &str| -> Option<Vec<f32>> {
+        let data = gguf.tensor_bytes(gguf.tensor(name).filter(|tensor| tensor.dtype == DType::F32)?);
+        Some(data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    };
+    let original = config.opt_size("rope.scaling.original_context_length")?;
+    let magnitude = config.opt_positive("rope.scaling.attn_factor")?;
+    let factor = config.opt_positive("rope.scaling.factor")?;
+    if let Some(divisors) = table("rope_freqs.weight") {
+        let factor = f64::from(divisors.iter().copied().fold(1.0, f32::max));
+        let (low, high) = LLAMA3;
+        let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-3 * b.abs();
+        let makes = |original: &f64| {
+            let made = llama3_divisors(f64::from(base), n_rot as u32, factor, low, high, *original);
+            made.len() == divisors.len() && made.iter().zip(&divisors).all(close)
+        };
+        let contexts = std::iter::once(LLAMA3_CONTEXT).chain((5..20).map(|n| f64::from(1u32 << n)));
+        let Some(original) = contexts.into_iter().find(makes) else {
+            return Err(
+                config.unsupported("a table of rotation frequencies that no setting of `transformers` makes")
+            );
+        };
+        let scaling = json!({
+            "rope_type": "llama3", "factor": factor, "low_freq_factor": low, "high_freq_factor": high,
+            "original_max_position_embeddings": original as u32,
+        });
+        return Ok(Some(scaling));
+    }
+    if let (Some(short_factor), Some(long_factor)) =
+        (table("rope_factors_short.weight"), table("rope_factors_long.weight"))
+    {
+        let numbers = |values: Vec<f32>| -> Value { values.into_iter().map(short).collect() };
+        let (short_factor, long_factor) = (numbers(short_factor), numbers(long_factor));
+        let mut scaling =
+            json!({ "type": "longrope", "short_factor": short_factor, "long_factor": long_factor });
+        if let Some(magnitude) = magnitude {
+            scaling["attention_factor"] = short(magnitude);
+        }
+        return Ok(Some(scaling));
+    }
+    let kind = config.metadata().opt_str(&config.key("rope.scaling.type"))?;
+    match (kind, factor) {
+        (None | Some("none" | "longrope"), _) | (Some("linear"), None) => Ok(None),
+        (Some("linear"), Some(factor)) => Ok(Some(json!({ "rope_type": "linear", "factor": short(factor) }))),
+        (Some("yarn"), Some(factor)) => {
+            let mut scaling = json!({ "rope_type": "yarn", "factor": short(factor) });
+            if let Some(original) = original {
+                scaling["original_max_position_embeddings"] = original.into();
+            }
+            for (field, name) in [("beta_fast", "yarn_beta_fast"), ("beta_slow", "yarn_beta_slow")] {
+                if let Some(value) = config.opt_positive(&format!("rope.scaling.{name}"))? {
+                    scaling[field] = short(value);
+                }
+            }
+            if let Some(magnitude) = magnitude {
+                scaling["attention_factor"] = short(magnitude * (0.1 * factor.max(1.0).ln() + 1.0));
+            }
+            Ok(Some(scaling))
+        }
+        (Some(_), _) => Err(config.unsupported("a rotation that `transformers` has no name for")),
     }
 }
 

@@ -1,4 +1,5 @@
-//! A tensor of a folder on its way into GGUF's layout: where its bytes are, and what is to be done to them.
+//! A tensor of a folder on its way into GGUF's layout, or of a GGUF file on its way into a folder: where its bytes are, and
+//! what is to be done to them.
 
 use std::io::{self, Write};
 
@@ -8,11 +9,11 @@ use whit_base::{Bytes, DType};
 /// Rows that are turned at a time.
 const TILE: usize = 64;
 
-/// A tensor under its GGUF name, and its values as the folder has them.
+/// A tensor under its new name, and its values as they are stored.
 #[derive(Clone, Debug)]
 pub struct HfTensor {
     name: String,
-    /// Outermost dimension first, as GGUF shall have it.
+    /// Outermost dimension first, as it shall be.
     shape: Vec<usize>,
     dtype: DType,
     data: Bytes,
@@ -25,11 +26,17 @@ pub(super) enum Change {
     None,
     /// The file has the distance from 1.
     AddOne,
-    /// The file has `(n_in, n_out)`.
+    /// The folder gets the distance from 1.
+    SubtractOne,
+    /// One has `(n_in, n_out)`, the other `(n_out, n_in)`.
     Transpose,
     /// Rows of each of so many heads, from halves that are rotated with each other to pairs. Not where the folder is used
     /// in place; there the rotation is told instead.
     Pair {
+        n_heads: usize,
+    },
+    /// The way back.
+    Unpair {
         n_heads: usize,
     },
 }
@@ -50,17 +57,17 @@ impl HfTensor {
         HfTensor::new(name.to_owned(), &[values.len()], DType::F32, data, Change::None)
     }
 
-    /// Its name in GGUF.
+    /// Its new name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its dimensions in GGUF, outermost first.
+    /// Its new dimensions, outermost first.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// How the folder stores its values.
+    /// How its values are stored.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
@@ -68,7 +75,7 @@ impl HfTensor {
     /// Rows and columns; a vector whose parts are moved counts as rows of one value.
     fn rows_and_columns(&self) -> (usize, usize) {
         match (self.shape.as_slice(), self.change) {
-            ([n], Change::Pair { .. }) => (*n, 1),
+            ([n], Change::Pair { .. } | Change::Unpair { .. }) => (*n, 1),
             (shape, _) => match shape.split_last() {
                 Some((&n_cols, outer)) => (outer.iter().product(), n_cols),
                 None => (1, 1),
@@ -80,8 +87,8 @@ impl HfTensor {
     pub(super) fn bytes_in_memory(&self) -> u64 {
         match self.change {
             _ if self.shape.len() <= 1 => 4 * self.shape.iter().product::<usize>() as u64,
-            Change::Transpose | Change::AddOne => self.data.len() as u64,
             Change::None | Change::Pair { .. } => 0,
+            _ => self.data.len() as u64,
         }
     }
 
@@ -101,7 +108,7 @@ impl HfTensor {
         (dtype, Bytes::from_vec(made))
     }
 
-    /// Writes the values as GGUF has them, in this format, row by row.
+    /// Writes the values in their new order and this format, row by row.
     ///
     /// # Errors
     /// What `out` has to say.
@@ -109,37 +116,61 @@ impl HfTensor {
     /// # Panics
     /// If rows are no whole number of the format's blocks.
     pub fn write(&self, dtype: DType, out: &mut dyn Write) -> io::Result<()> {
+        if self.change == Change::Transpose && self.dtype.block_len() > 1 {
+            // Blocks lie along rows.
+            return self.decoded().write(dtype, out);
+        }
         let (_, n_cols) = self.rows_and_columns();
+        let shift = match self.change {
+            Change::AddOne => 1.0,
+            Change::SubtractOne => -1.0,
+            _ => 0.0,
+        };
         let mut values = vec![0.0; n_cols];
         let mut row = vec![0; dtype.row_bytes(n_cols).unwrap_or(0)];
         self.for_each_row(&mut |bytes| {
-            if dtype == self.dtype && self.change != Change::AddOne {
+            if dtype == self.dtype && shift == 0.0 {
                 return out.write_all(bytes);
             }
             decode_row(self.dtype, bytes, &mut values);
-            if self.change == Change::AddOne {
-                values.iter_mut().for_each(|value| *value += 1.0);
+            if shift != 0.0 {
+                values.iter_mut().for_each(|value| *value += shift);
             }
             encode_row(dtype, &values, None, &mut row);
             out.write_all(&row)
         })
     }
 
-    /// The rows in GGUF's order, as the file stores values.
+    /// The same tensor as f32.
+    fn decoded(&self) -> HfTensor {
+        let mut values = vec![0.0; self.shape.iter().product()];
+        decode_row(self.dtype, &self.data, &mut values);
+        let data = Bytes::from_vec(values.iter().flat_map(|value| value.to_le_bytes()).collect());
+        HfTensor { dtype: DType::F32, data, ..self.clone() }
+    }
+
+    /// The rows in their new order, as they are stored.
     fn for_each_row(&self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let (n_rows, n_cols) = self.rows_and_columns();
         let value_bytes = self.dtype.block_bytes();
-        let row_bytes = n_cols * value_bytes;
+        let row_bytes = self.dtype.row_bytes(n_cols).unwrap_or(0);
         if row_bytes == 0 {
             return Ok(());
         }
         match self.change {
-            Change::None | Change::AddOne => self.data.chunks_exact(row_bytes).try_for_each(take),
-            Change::Pair { n_heads } => {
+            Change::None | Change::AddOne | Change::SubtractOne => {
+                self.data.chunks_exact(row_bytes).try_for_each(take)
+            }
+            Change::Pair { n_heads } | Change::Unpair { n_heads } => {
                 let head = (n_rows / n_heads.max(1)).max(1);
+                let half = (head / 2).max(1);
                 (0..n_rows).try_for_each(|row| {
                     let (start, at) = (row - row % head, row % head);
-                    let from = (start + at % 2 * (head / 2) + at / 2) * row_bytes;
+                    let from = match self.change {
+                        Change::Unpair { .. } => at % half * 2 + at / half,
+                        _ => at % 2 * half + at / 2,
+                    };
+                    let from = (start + from) * row_bytes;
                     take(self.data.get(from..from + row_bytes).unwrap_or_default())
                 })
             }
@@ -204,7 +235,10 @@ mod tests {
         let paired = vec![0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0];
         assert_eq!(written(&[8, 1], &rows, Change::Pair { n_heads: 2 }), (vec![8, 1], paired.clone()));
         assert_eq!(written(&[8], &rows, Change::Pair { n_heads: 2 }), (vec![8], paired));
+        let mixed = [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0];
+        assert_eq!(written(&[8, 1], &mixed, Change::Unpair { n_heads: 2 }), (vec![8, 1], rows));
         assert_eq!(written(&[2], &[0.5, -1.0], Change::AddOne), (vec![2], vec![1.5, 0.0]));
+        assert_eq!(written(&[2], &[1.5, 0.0], Change::SubtractOne), (vec![2], vec![0.5, -1.0]));
         let (turned, back) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
         assert_eq!(written(&[2, 3], &turned, Change::Transpose), (vec![3, 2], back.to_vec()));
     }

@@ -45,7 +45,8 @@ fn read(folder: &Path) -> Result<TokenizerJson, ModelError> {
     Ok(TokenizerJson::read(&bounded(&path, MAX_TEXT)?, config.as_deref())?)
 }
 
-/// Adds what other files say: which tokens end an answer, and which begins a text where the tokenizer does not say.
+/// Adds what other files say: which tokens end an answer, and which begins a text or fills one up where the tokenizer does
+/// not say.
 fn complete(folder: &Path, special: &mut SpecialIds) -> Result<(), ModelError> {
     for name in ["generation_config.json", "config.json"] {
         let path = folder.join(name);
@@ -56,6 +57,7 @@ fn complete(folder: &Path, special: &mut SpecialIds) -> Result<(), ModelError> {
         let text = settings.object("text_config")?;
         for settings in [Some(settings), text].into_iter().flatten() {
             special.bos = special.bos.or(settings.ids("bos_token_id")?.first().copied());
+            special.pad = special.pad.or(settings.ids("pad_token_id")?.first().copied());
             for id in settings.ids("eos_token_id")? {
                 let eos = *special.eos.get_or_insert(id);
                 if id != eos && !special.end_of_generation.contains(&id) {

@@ -8,11 +8,13 @@ mod config;
 mod file;
 mod names;
 mod parts;
+mod write;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
 pub use config::chat_template_in;
+pub use write::{FolderFiles, folder_files};
 
 use config::Config;
 use file::{File, Merges, Words};

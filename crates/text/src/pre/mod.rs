@@ -286,6 +286,14 @@ impl PreTokenizer {
         })
     }
 
+    /// The expressions, in order.
+    pub(crate) fn patterns(&self) -> Vec<&str> {
+        match &self.words {
+            Splitter::Fast(words) => words.patterns().to_vec(),
+            Splitter::Patterns(patterns) => patterns.iter().map(Regex::as_str).collect(),
+        }
+    }
+
     /// The splitter for steps that do nothing but cut at matches and then spell bytes.
     pub(crate) fn of_steps(steps: &[Step]) -> Option<Self> {
         let patterns = patterns_of(steps)?;

@@ -10,6 +10,8 @@ use crate::hf::settings::Settings;
 pub(super) const GEMMA: Family = Family {
     model_types: &["gemma"],
     architecture: "gemma",
+    class: "GemmaForCausalLM",
+    biases: &[("attention_bias", "blk.0.attn_q.bias")],
     head_dim: Some(256),
     // The first of the makers' own files say `gelu`, and mean the other, too.
     activation: ("hidden_act", &["gelu_pytorch_tanh", "gelu"]),
@@ -29,6 +31,9 @@ const BEFORE_AND_BEHIND: &[Name] = &[
 pub(super) const GEMMA2: Family = Family {
     model_types: &["gemma2"],
     architecture: "gemma2",
+    class: "Gemma2ForCausalLM",
+    period: Some(2),
+    layers_of_27b: Some(46),
     fields: &[SIZES, RMS, CAPS],
     activation: ("hidden_activation", &["gelu_pytorch_tanh", "gelu"]),
     more: |settings, keys| {
@@ -47,6 +52,9 @@ const CAPS: &[Field] = &[
 pub(super) const GEMMA3: Family = Family {
     model_types: &["gemma3_text", "gemma3"],
     architecture: "gemma3",
+    class: "Gemma3ForCausalLM",
+    period: Some(6),
+    layers_of_27b: Some(62),
     fields: &[GEMMA3_SIZES, RMS, CAPS],
     rope: Some(rope::RopeDefaults { base: 1_000_000.0, part: 1.0, local_base: Some(10_000.0) }),
     more: gemma3,

@@ -10,6 +10,9 @@ use crate::hf::settings::Settings;
 pub(super) const GPT2: Family = Family {
     model_types: &["gpt2"],
     architecture: "gpt2",
+    class: "GPT2LMHeadModel",
+    prefix: "transformer.",
+    biases: &[],
     fields: &[SIZES],
     rope: None,
     activation: ("activation_function", &["gelu_new", "gelu_pytorch_tanh", "gelu_fast"]),

@@ -19,17 +19,26 @@ pub(super) const LLAMA: Family = Family {
     tied: false,
     names: NAMES,
     in_pairs: true,
+    prefix: "model.",
+    class: "LlamaForCausalLM",
+    biases: &[("attention_bias", "blk.0.attn_q.bias"), ("mlp_bias", "blk.0.ffn_up.bias")],
+    period: None,
+    layers_of_27b: None,
     norms_from_one: false,
 };
 
 pub(super) const MISTRAL: Family = Family {
     model_types: &["mistral"],
+    class: "MistralForCausalLM",
+    biases: &[],
+    period: Some(0),
     fields: &[MISTRAL_SIZES, RMS],
     more: |settings, keys| windows(settings, keys, None, &|_| true, &|_| true),
     ..LLAMA
 };
 
-pub(super) const MINISTRAL: Family = Family { model_types: &["ministral"], ..MISTRAL };
+pub(super) const MINISTRAL: Family =
+    Family { model_types: &["ministral"], class: "MinistralForCausalLM", ..MISTRAL };
 
 const MISTRAL_SIZES: &[Field] = &[
     field::count("max_position_embeddings", "context_length"),
@@ -43,6 +52,7 @@ const MISTRAL_SIZES: &[Field] = &[
 pub(super) const SMOLLM3: Family = Family {
     model_types: &["smollm3"],
     architecture: "smollm3",
+    class: "SmolLM3ForCausalLM",
     rope: Some(rope::RopeDefaults { base: 2_000_000.0, ..rope::PLAIN }),
     more: smollm3,
     tied: true,
@@ -66,8 +76,13 @@ fn smollm3(settings: &Settings, _: &mut Keys<'_>) -> Result<(), ModelError> {
     Ok(())
 }
 
-pub(super) const GRANITE: Family =
-    Family { model_types: &["granite"], architecture: "granite", fields: &[SIZES, RMS, FACTORS], ..LLAMA };
+pub(super) const GRANITE: Family = Family {
+    model_types: &["granite"],
+    architecture: "granite",
+    class: "GraniteForCausalLM",
+    fields: &[SIZES, RMS, FACTORS],
+    ..LLAMA
+};
 
 const FACTORS: &[Field] = &[
     field::number("attention_multiplier", "attention.scale").or_number(1.0),

@@ -59,6 +59,16 @@ pub(super) struct Family {
     pub(super) names: &'static [&'static [Name]],
     /// Whether the architecture rotates pairs of neighbours, where `transformers` rotates halves.
     pub(super) in_pairs: bool,
+    /// What stands before the names of all modules but the projection onto the vocabulary.
+    pub(super) prefix: &'static str,
+    /// The class of `transformers`.
+    pub(super) class: &'static str,
+    /// Fields that say whether there are biases, and a tensor that is there where there are.
+    pub(super) biases: &'static [(&'static str, &'static str)],
+    /// In families with windows: one in so many layers sees everything where nothing says which do; 0: none does.
+    pub(super) period: Option<usize>,
+    /// The one size (27B) whose attention is scaled by the width per head rather than by the head's own, by its layers.
+    pub(super) layers_of_27b: Option<usize>,
     /// Whether weights of norms are stored as their distance from 1.
     pub(super) norms_from_one: bool,
 }

@@ -9,6 +9,8 @@ use crate::hf::settings::Settings;
 pub(super) const PHI: Family = Family {
     model_types: &["phi"],
     architecture: "phi2",
+    class: "PhiForCausalLM",
+    biases: &[],
     fields: &[SIZES, LAYER_NORM],
     rope: Some(rope::RopeDefaults { part: 0.5, ..rope::PLAIN }),
     activation: ("hidden_act", &["gelu_new", "gelu_pytorch_tanh", "gelu_fast"]),
@@ -36,6 +38,9 @@ fn phi(settings: &Settings, _: &mut Keys<'_>) -> Result<(), ModelError> {
 pub(super) const PHI3: Family = Family {
     model_types: &["phi3"],
     architecture: "phi3",
+    class: "Phi3ForCausalLM",
+    biases: &[],
+    period: Some(0),
     fields: &[SIZES, RMS],
     activation: SILU,
     more: phi3,
@@ -54,5 +59,8 @@ const PHI3_NAMES: &[Name] = &[
 fn phi3(settings: &Settings, keys: &mut Keys<'_>) -> Result<(), ModelError> {
     // 0 tells other programs that there is none; the key must be there.
     keys.set("attention.sliding_window", 0u32);
+    if let Some(original) = settings.opt_count("original_max_position_embeddings")? {
+        keys.set("rope.scaling.original_context_length", original);
+    }
     windows(settings, keys, None, &|_| true, &|_| true)
 }

@@ -6,12 +6,21 @@ use crate::ModelError;
 use crate::hf::names::{ATTENTION, ENDS, GATED, NORMS_BEFORE, QK_NORMS};
 use crate::hf::settings::Settings;
 
-pub(super) const QWEN2: Family =
-    Family { model_types: &["qwen2"], architecture: "qwen2", more: qwen, in_pairs: false, ..LLAMA };
+pub(super) const QWEN2: Family = Family {
+    model_types: &["qwen2"],
+    architecture: "qwen2",
+    class: "Qwen2ForCausalLM",
+    biases: &[],
+    more: qwen,
+    in_pairs: false,
+    ..LLAMA
+};
 
 pub(super) const QWEN3: Family = Family {
     model_types: &["qwen3"],
     architecture: "qwen3",
+    class: "Qwen3ForCausalLM",
+    biases: &[("attention_bias", "blk.0.attn_q.bias")],
     head_dim: Some(128),
     names: &[ENDS, ATTENTION, GATED, NORMS_BEFORE, QK_NORMS],
     ..QWEN2

@@ -9,6 +9,8 @@ use crate::hf::settings::Settings;
 pub(super) const STABLELM: Family = Family {
     model_types: &["stablelm"],
     architecture: "stablelm",
+    class: "StableLmForCausalLM",
+    biases: &[("use_qkv_bias", "blk.0.attn_q.bias")],
     fields: &[SIZES, LAYER_NORM, PARALLEL],
     rope: Some(rope::RopeDefaults { part: 0.25, ..rope::PLAIN }),
     more: stablelm,

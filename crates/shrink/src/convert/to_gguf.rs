@@ -1,0 +1,67 @@
+//! A model folder to a GGUF file, with the keys and names that the field's converter writes, so that other programs read it.
+//!
+//! Which tensors stay f32 follows `prepare_tensors` of llama.cpp's converter.
+
+use std::path::Path;
+
+use whit_base::DType;
+use whit_models::hf::{Folder, HfTensor, file_type, set_tokenizer};
+
+use super::{Converted, Format, Progress};
+use crate::ShrinkError;
+
+/// Tensors that are small, or that programs take as f32 alone.
+const ALWAYS_F32: [&str; 3] = ["position_embd.weight", "token_types.weight", "rope_freqs.weight"];
+
+/// Writes the folder at `from` as the GGUF file `to`, with matrices in this format, or in the folder's own. A file of that
+/// name is replaced.
+///
+/// # Errors
+/// A folder that is no model or one that is not supported; a tokenizer that GGUF has no words for; what the system refuses.
+pub fn to_gguf(
+    from: &Path,
+    to: &Path,
+    format: Option<Format>,
+    report: &mut dyn FnMut(Progress),
+) -> Result<Converted, ShrinkError> {
+    let folder = Folder::open(from)?;
+    let translation = folder.translate()?;
+    let format = format.unwrap_or_else(|| Format::of(translation.dtype()));
+    let (mut writer, tensors) = (translation.metadata, translation.tensors);
+    writer.set("general.file_type", file_type(format.dtype()));
+    let n_vocab = tensors.iter().find(|tensor| tensor.name() == "token_embd.weight");
+    let n_vocab = n_vocab.and_then(|tensor| tensor.shape().first().copied()).unwrap_or(0);
+    set_tokenizer(from, n_vocab, &mut writer)?;
+
+    for tensor in &tensors {
+        writer.declare(tensor.name(), stored_as(tensor, format.dtype()), tensor.shape());
+    }
+    let mut out = writer.create(to)?;
+    for (n_done, tensor) in tensors.iter().enumerate() {
+        report(Progress { n_done, n_tensors: tensors.len() });
+        let dtype = stored_as(tensor, format.dtype());
+        out.write_with(tensor.name(), |out| tensor.write(dtype, out))?;
+    }
+    let n_bytes = out.finish()?;
+    report(Progress { n_done: tensors.len(), n_tensors: tensors.len() });
+    Ok(Converted { format, n_tensors: tensors.len(), n_bytes })
+}
+
+/// The format that a tensor gets.
+fn stored_as(tensor: &HfTensor, wanted: DType) -> DType {
+    let (name, shape) = (tensor.name(), tensor.shape());
+    let n_cols = shape.last().copied().unwrap_or(1);
+    if shape.len() < 2
+        || name.ends_with("_norm.weight")
+        || !name.ends_with(".weight")
+        || ALWAYS_F32.contains(&name)
+        || name.ends_with(".ffn_gate_inp.weight")
+    {
+        DType::F32
+    } else if !n_cols.is_multiple_of(wanted.block_len()) {
+        // Rows that are no whole number of blocks.
+        DType::F16
+    } else {
+        wanted
+    }
+}
