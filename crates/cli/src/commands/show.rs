@@ -120,7 +120,9 @@ pub(crate) fn print(
     row("file", format!("{} ({})", model.path().display(), units::bytes(model.gguf().n_bytes() as u64)));
     if let Some(manifest) = manifest {
         row("source", manifest.source.clone());
-        row("SHA-256", manifest.sha256.clone());
+        if !manifest.sha256.is_empty() {
+            row("SHA-256", manifest.sha256.clone());
+        }
     }
     row("architecture", info.architecture.clone());
     row("parameters", format!("{} ({})", units::count(info.n_params), info.n_params));

@@ -73,6 +73,26 @@ fn a_created_model_answers_with_all_that_it_has() {
 }
 
 #[test]
+fn a_model_whose_weights_are_removed_is_not_there() {
+    let golden = Golden::new("qwen2-gqa7");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = folder.path();
+    let carried = home.join("carried").display().to_string();
+    run_in(home, &["export", &golden.path, &carried], None).ok();
+    run_in(home, &["import", &carried], None).ok();
+    create(home, "poet", "FROM qwen2-gqa7\nSYSTEM be brief\n").ok();
+    let shown = run_in(home, &["show", "poet"], None).ok();
+    for part in ["source", "qwen2-gqa7", "SHA-256", "be brief"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let removed = run_in(home, &["rm", "qwen2-gqa7"], None);
+    assert!(removed.stderr.contains("note: poet is made from it"), "{}", removed.stderr);
+    let got = run_in(home, &["run", "poet", "a"], None);
+    assert!(got.code == Some(1) && got.stderr.contains("qwen2-gqa7"), "{}", got.stderr);
+    assert!(!run_in(home, &["list"], None).ok().contains("poet"));
+}
+
+#[test]
 fn mistakes_in_a_modelfile_are_told() {
     let golden = Golden::new("qwen2-gqa7");
     let folder = tempfile::tempdir().expect("a temporary folder");
