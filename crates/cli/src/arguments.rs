@@ -62,7 +62,7 @@ fn cache_type(text: &str) -> Result<CacheType, String> {
     }
 }
 
-/// How tokens are chosen. Names, ranges and defaults are those of [`Parameters`].
+/// How tokens are chosen. Names, ranges and defaults are those of [`whit_engine::Parameters`].
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Sampling options", allow_negative_numbers = true)]
 pub(crate) struct SamplingArguments {
