@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use common::{Parts, backends, exact, greedy, reference};
 use whit_base::PoolKind;
@@ -48,6 +48,13 @@ impl Golden {
         let mut rows = floats.chunks_exact(width).map(<[f32]>::to_vec);
         let answers = inputs.iter().map(|input| rows.by_ref().take(n_rows(input)).collect()).collect();
         Golden { name, inputs, second, answers }
+    }
+
+    /// The model as the folder that `transformers` saved.
+    fn folder(&self, place: &Path) -> Model {
+        let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        common::folder::write(self.name, &golden, place);
+        Model::open(place).unwrap()
     }
 
     fn model(&self, kind: Option<u32>) -> Model {
@@ -99,8 +106,7 @@ fn check(case: &str, got: &[f32], expected: &[f32]) {
 }
 
 /// All inputs of a model, in several steps and in one.
-fn check_all(golden: &Golden, key: Option<u32>, kind: PoolKind) {
-    let model = golden.model(key);
+fn check_all(golden: &Golden, model: &Model, kind: PoolKind) {
     for backend in backends() {
         for (max_rows, cache) in [
             (None, CacheSize::Each),
@@ -133,8 +139,18 @@ fn check_all(golden: &Golden, key: Option<u32>, kind: PoolKind) {
 fn vectors() {
     for golden in ENCODERS.map(Golden::load) {
         for (key, kind) in KINDS {
-            check_all(&golden, key, kind);
+            check_all(&golden, &golden.model(key), kind);
         }
+        let place = tempfile::tempdir().unwrap();
+        check_all(&golden, &golden.folder(place.path()), PoolKind::Mean);
+        // As the files of `sentence-transformers` have it.
+        std::fs::create_dir(place.path().join("1_Pooling")).unwrap();
+        std::fs::write(place.path().join("1_Pooling/config.json"), r#"{"pooling_mode_cls_token": true}"#)
+            .unwrap();
+        let modules =
+            r#"[{"type": "a.Transformer", "path": ""}, {"type": "a.Pooling", "path": "1_Pooling"}]"#;
+        std::fs::write(place.path().join("modules.json"), modules).unwrap();
+        check_all(&golden, &Model::open(place.path()).unwrap(), PoolKind::First);
     }
 }
 
@@ -143,8 +159,10 @@ fn scores() {
     for golden in RANKERS.map(Golden::load) {
         // Some files say that they rank, some do not.
         for key in [None, Some(4)] {
-            check_all(&golden, key, PoolKind::First);
+            check_all(&golden, &golden.model(key), PoolKind::First);
         }
+        let place = tempfile::tempdir().unwrap();
+        check_all(&golden, &golden.folder(place.path()), PoolKind::First);
     }
 }
 

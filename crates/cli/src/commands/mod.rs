@@ -5,6 +5,7 @@ mod convert;
 mod cp;
 mod create;
 mod doctor;
+mod embed;
 mod export;
 mod import;
 pub(crate) mod list;
@@ -46,6 +47,7 @@ pub(crate) enum Command {
     Import(import::Arguments),
     Convert(convert::Arguments),
     Tokenize(tokenize::Arguments),
+    Embed(embed::Arguments),
     Perplexity(perplexity::Arguments),
     Bench(bench::Arguments),
     Doctor(doctor::Arguments),
@@ -81,6 +83,7 @@ pub(crate) fn dispatch(command: Command, global: &Global, start: Instant) -> Res
         Command::Import(arguments) => import::run(&arguments, global),
         Command::Convert(arguments) => convert::run(&arguments, global),
         Command::Tokenize(arguments) => tokenize::run(&arguments, global),
+        Command::Embed(arguments) => embed::run(&arguments, global),
         Command::Perplexity(arguments) => perplexity::run(&arguments, global),
         Command::Bench(arguments) => bench::run(&arguments, global),
         Command::Doctor(arguments) => doctor::run(&arguments, global),

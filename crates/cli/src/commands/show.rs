@@ -146,7 +146,14 @@ pub(crate) fn print(
     if let Some(window) = info.sliding_window {
         row("sliding window", format!("{window} tokens"));
     }
-    row("chat template", if info.has_chat_template { "yes" } else { "none: continues raw text" }.to_owned());
+    match (info.ranks, info.is_encoder) {
+        (true, _) => row("gives", "scores of documents for a query".to_owned()),
+        (_, true) => row("gives", "embeddings".to_owned()),
+        _ => {
+            let template = if info.has_chat_template { "yes" } else { "none: continues raw text" };
+            row("chat template", template.to_owned());
+        }
+    }
     let licence = info.licence.clone().or_else(|| manifest.and_then(|manifest| manifest.licence.clone()));
     row("licence", licence.unwrap_or_else(|| "not stated".to_owned()));
     if let Some(extras) = manifest.map(|manifest| &manifest.extras) {

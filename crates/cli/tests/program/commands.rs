@@ -52,6 +52,50 @@ fn a_vocabulary_is_enough_to_tokenize() {
 }
 
 #[test]
+fn texts_become_vectors() {
+    let golden = Golden::new("llama-gqa-llama3");
+    let states = std::fs::read(crate::common::golden("llama-gqa-llama3.states.bin")).expect("states");
+    let states: Vec<f64> =
+        states.as_chunks::<4>().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))).collect();
+    // The last state of the prompt, of length 1.
+    let state = &states[(golden.prompt.len() - 1) * 32..];
+    let length = state.iter().map(|v| v * v).sum::<f64>().sqrt();
+    let text = golden.prompt_text();
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let flags = ["embed", "--model", &golden.path, "--cache-type", "f32"];
+    let lines = format!("a\n{}\n", text.replace('\n', ""));
+    for (more, stdin, n) in [(&["--", "a", &text][..], None, 2), (&[], Some(&*lines), 2), (&[], Some(""), 0)]
+    {
+        let got = run_in(home.path(), &[&flags[..], more].concat(), stdin.map(str::as_bytes)).ok();
+        let got: Vec<Value> =
+            got.lines().map(|line| serde_json::from_str(line).expect("an object on each line")).collect();
+        assert_eq!(got.len(), n, "{more:?}");
+        let Some(last) = got.last() else { continue };
+        assert_eq!((&got[0]["text"], &got[0]["tokens"]), (&Value::from("a"), &Value::from(1)));
+        if last["text"] == Value::from(&*text) {
+            assert_eq!(last["tokens"], golden.prompt.len());
+            let vector: Vec<f64> = serde_json::from_value(last["embedding"].clone()).expect("numbers");
+            assert!(vector.iter().zip(state).all(|(got, state)| (got - state / length).abs() < 1e-3));
+        }
+    }
+    let bare = run(&[&flags[..], &["--no-text", "a"]].concat()).ok();
+    assert!(!bare.contains("text"), "{bare}");
+
+    let encoder = crate::common::golden("bert.gguf").to_str().expect("a path").to_owned();
+    let long = "a".repeat(70);
+    let refused = run(&["embed", "--model", &encoder, &long]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("70 tokens") && refused.stderr.contains("64"), "{}", refused.stderr);
+    let cut = run(&["embed", "--model", &encoder, "--truncate", &long]).ok();
+    assert!(cut.contains("\"tokens\":64"), "{cut}");
+    let shown = run(&["show", &encoder]).ok();
+    assert!(shown.contains("gives") && shown.contains("embeddings"), "{shown}");
+    let refused = run(&["run", &encoder, "Hello"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("does not generate text"), "{}", refused.stderr);
+}
+
+#[test]
 fn show_tells_what_a_model_is() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = rewrite("gemma3-global-linear", &folder.path().join("gemma.gguf"), |writer| {

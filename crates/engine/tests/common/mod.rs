@@ -1,7 +1,7 @@
 //! What the tests of this crate share: the golden models, and the backends to try them on.
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
-mod folder;
+pub(crate) mod folder;
 
 use std::path::PathBuf;
 

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import transformers
 
+import hf_folder
 import make_families as families
 import make_golden as base
 from make_golden import HERE, N_SPECIAL, N_VOCAB, no
@@ -235,6 +236,7 @@ def make(folder, scratch, only):
         else:
             extra = {new: weights[old] for old, new in spec.get("extra", {}).items()}
             families.convert(saved, folder / f"{name}.gguf", name, spec.get("keys", {}), extra)
+        hf_folder.write(saved, folder / f"{name}.gguf", folder / f"{name}.hf.json")
         what = "scores" if spec.get("pairs") else "states"
         np.concatenate(answers).astype("<f4").tofile(folder / f"{name}.{what}.bin")
         base.dump(folder / f"{name}.json", {

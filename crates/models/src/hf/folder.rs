@@ -4,14 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use whit_files::{FileError, GgufWriter, SafeTensors};
+use whit_base::DType;
+use whit_files::{FileError, GgufWriter, SafeTensor, SafeTensors};
 
 use super::families::{self, Family};
 use super::names::{Place, Role, place};
 use super::settings::Settings;
 use super::tensor::{Change, HfTensor};
 use super::{Translation, card};
-use crate::ModelError;
+use crate::{ModelError, encoder};
 
 /// The longest configuration that is read.
 const MAX_CONFIG: u64 = 16 << 20;
@@ -94,7 +95,16 @@ impl Folder {
         };
         let heads = |role| family.n_heads(&self.settings, role);
         let (mut unknown, mut has_output) = (Vec::new(), false);
+        let places = || family.names.iter().flat_map(|table| table.iter());
+        let classifies =
+            self.weights.tensors().iter().any(|tensor| match place(family.names, &tensor.name) {
+                Place::Here { gguf, .. } => gguf == encoder::HEAD_OUTPUT,
+                Place::Nowhere | Place::Unknown => false,
+            });
         for tensor in self.weights.tensors() {
+            if family.left_out.iter().any(|part| tensor.name.starts_with(part)) {
+                continue;
+            }
             let (name, gguf) = match place(family.names, &tensor.name) {
                 Place::Nowhere => continue,
                 Place::Here { name, gguf } => (name, gguf),
@@ -117,6 +127,13 @@ impl Folder {
                     tensor.name, tensor.kind
                 ),
             })?;
+            if name.role == Role::Head && !classifies {
+                continue;
+            }
+            if name.role == Role::Positions {
+                tensors.push(self.positions(gguf, tensor, dtype)?);
+                continue;
+            }
             let change = match name.role {
                 Role::Norm if family.norms_from_one && gguf.ends_with(".weight") => Change::AddOne,
                 Role::Queries | Role::Keys if family.in_pairs => {
@@ -140,11 +157,36 @@ impl Folder {
         if let Some(first) = unknown.first() {
             return Err(ModelError::UnusedTensors { n: unknown.len(), first: first.to_string() });
         }
-        if !has_output && self.settings.opt_bool("tie_word_embeddings")? == Some(false) {
+        let projects = places().any(|name| name.gguf == "output");
+        if projects && !has_output && self.settings.opt_bool("tie_word_embeddings")? == Some(false) {
             let (tensor, architecture) = ("lm_head.weight".to_owned(), family.architecture.to_owned());
             return Err(ModelError::MissingTensor { tensor, architecture });
         }
         Ok(())
+    }
+}
+
+impl Folder {
+    /// The table of positions, from the row of the first token on.
+    fn positions(&self, name: String, tensor: &SafeTensor, dtype: DType) -> Result<HfTensor, ModelError> {
+        let first = (self.family.first_position)(&self.settings)? as usize;
+        let n_rows = tensor.shape.first().copied().unwrap_or(0);
+        let row_bytes = tensor.data.len() / n_rows.max(1);
+        let data = tensor.data.slice(first.saturating_mul(row_bytes)..tensor.data.len());
+        let mut shape = tensor.shape.clone();
+        match (data, shape.first_mut()) {
+            (Some(data), Some(n)) if first < n_rows => {
+                *n -= first;
+                Ok(HfTensor::new(name, &shape, dtype, data, Change::None))
+            }
+            _ => {
+                let problem = format!(
+                    "tensor `{}` has {n_rows} rows, of which {first} are for padding; download the model again",
+                    tensor.name
+                );
+                Err(ModelError::Folder { path: self.path.clone(), problem })
+            }
+        }
     }
 }
 

@@ -21,6 +21,10 @@ pub(super) enum Role {
     Norm,
     /// `(n_in, n_out)` rather than `(n_out, n_in)`.
     Transposed,
+    /// Learned positions, in some families behind rows that no token stands at.
+    Positions,
+    /// Of use to a classifier behind it alone.
+    Head,
 }
 
 pub(super) const fn name(module: &'static str, gguf: &'static str) -> Name {
@@ -33,6 +37,14 @@ pub(super) const fn norm(module: &'static str, gguf: &'static str) -> Name {
 
 pub(super) const fn transposed(module: &'static str, gguf: &'static str) -> Name {
     Name { module, gguf, role: Role::Transposed }
+}
+
+pub(super) const fn head(module: &'static str, gguf: &'static str) -> Name {
+    Name { module, gguf, role: Role::Head }
+}
+
+pub(super) const fn positions(module: &'static str, gguf: &'static str) -> Name {
+    Name { module, gguf, role: Role::Positions }
 }
 
 /// Embeddings, the last norm and the projection onto the vocabulary, as most families have them.
@@ -73,11 +85,19 @@ pub(super) const NORMS_BEHIND: &[Name] = &[
 ];
 
 /// What may stand before every name of a model.
-const PREFIXES: [&str; 5] =
-    ["model.language_model.", "language_model.model.", "language_model.", "model.", "transformer."];
+const PREFIXES: [&str; 8] = [
+    "model.language_model.",
+    "language_model.model.",
+    "language_model.",
+    "model.",
+    "transformer.",
+    "bert.",
+    "roberta.",
+    "mpnet.",
+];
 
 /// Tensors that hold nothing learned.
-const MADE: [&str; 4] = [".rotary_emb.inv_freq", ".masked_bias", ".attn.bias", ".embeddings.position_ids"];
+const MADE: [&str; 4] = [".rotary_emb.inv_freq", ".masked_bias", ".attn.bias", "embeddings.position_ids"];
 
 /// Parts of models of more than text.
 const NOT_TEXT: [&str; 6] = [

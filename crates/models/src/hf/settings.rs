@@ -18,6 +18,11 @@ impl Settings {
         Settings { path: path.to_owned(), fields }
     }
 
+    /// The folder that the file lies in.
+    pub(super) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
         self.fields.get(name).filter(|value| !value.is_null())
     }

@@ -18,6 +18,8 @@ pub(super) const LLAMA: Family = Family {
     more: nothing_more,
     tied: false,
     names: NAMES,
+    left_out: &[],
+    first_position: |_| Ok(0),
     in_pairs: true,
     prefix: "model.",
     class: "LlamaForCausalLM",

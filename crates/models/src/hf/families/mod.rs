@@ -2,9 +2,11 @@
 //!
 //! To add one: a file here with a [`Family`], and a line in [`ALL`].
 
+mod bert;
 mod gemma;
 mod gpt2;
 mod llama;
+mod modern_bert;
 mod olmo2;
 mod phi;
 mod qwen;
@@ -36,6 +38,11 @@ pub(super) const ALL: &[&Family] = &[
     &olmo2::OLMO2,
     &stablelm::STABLELM,
     &gpt2::GPT2,
+    &bert::BERT,
+    &bert::ROBERTA,
+    &bert::NOMIC_BERT,
+    &bert::MPNET,
+    &modern_bert::MODERN_BERT,
 ];
 
 /// A family: what it calls its numbers and modules, and how its files differ from GGUF's.
@@ -57,6 +64,10 @@ pub(super) struct Family {
     /// Whether embeddings are the output projection, too, where the configuration does not say.
     pub(super) tied: bool,
     pub(super) names: &'static [&'static [Name]],
+    /// What its tensors begin with that are for other tasks, such as guessing masked words.
+    pub(super) left_out: &'static [&'static str],
+    /// The row of the table of positions that the first token has.
+    pub(super) first_position: fn(&Settings) -> Result<u32, ModelError>,
     /// Whether the architecture rotates pairs of neighbours, where `transformers` rotates halves.
     pub(super) in_pairs: bool,
     /// What stands before the names of all modules but the projection onto the vocabulary.
