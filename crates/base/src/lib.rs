@@ -17,7 +17,7 @@ pub use backend::{
 pub use bytes::Bytes;
 pub use dtype::DType;
 pub use plan::{
-    Activation, AttendSpec, Buffer, BufferId, CacheGroup, CacheId, CacheLayer, ExpertsSpec, HeadNorm,
+    Activation, AttendSpec, Buffer, BufferId, CacheGroup, CacheId, CacheLayer, Expert, ExpertsSpec, HeadNorm,
     LinearPart, LogitsSpec, NormKind, Op, Plan, PlanBuilder, PlanError, PoolKind, PoolOutput, Rope, RopeId,
     RopeStyle, Rows, Sight, Slots, Weight, WeightId, assign_slots, fuse,
 };

@@ -7,7 +7,7 @@ mod common;
 use common::{Random, backends, weight};
 use whit_base::reference::ReferenceBackend;
 use whit_base::{
-    Activation, AttendSpec, Backend, Batch, CacheLayer, CacheType, DType, Executor, ExecutorLimits,
+    Activation, AttendSpec, Backend, Batch, CacheLayer, CacheType, DType, Executor, ExecutorLimits, Expert,
     ExpertsSpec, LogitsSpec, NormKind, Plan, PlanBuilder, PoolKind, Pooling, Rope, RopeStyle, Segment, Sight,
 };
 
@@ -27,10 +27,12 @@ fn mixture(dtype: DType, normalize: bool) -> Plan {
         let choice = weight(&mut p, r, DType::F32, n_experts, WIDTH);
         let scores = p.linear("scores", x, choice, None).unwrap();
         let weights = p.route("weights", scores, n_used, normalize).unwrap();
-        let gate = weight(&mut p, r, dtype, n_experts * n_ff, WIDTH);
-        let up = weight(&mut p, r, dtype, n_experts * n_ff, WIDTH);
-        let down = weight(&mut p, r, down, n_experts * WIDTH, n_ff);
-        let spec = ExpertsSpec { n_used, gate, up, down, act: Activation::Silu };
+        let experts = (0..n_experts).map(|_| Expert {
+            gate: weight(&mut p, r, dtype, n_ff, WIDTH),
+            up: weight(&mut p, r, dtype, n_ff, WIDTH),
+            down: weight(&mut p, r, down, WIDTH, n_ff),
+        });
+        let spec = ExpertsSpec { n_used, experts: experts.collect(), act: Activation::Silu };
         let h = p.experts("experts", x, weights, spec).unwrap();
         x = p.add("residual", x, h).unwrap();
     }

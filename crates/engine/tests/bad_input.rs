@@ -39,11 +39,34 @@ fn architectures() {
     refused(
         LLAMA,
         |p| p.writer.set("general.architecture", "mamba"),
-        &["`mamba`", "llama, qwen2, qwen3, gemma"],
+        &["`mamba`", "llama, qwen2, qwen3, qwen3moe, gemma"],
     );
     refused(LLAMA, |p| p.writer.unset("general.architecture"), &["general.architecture", "missing"]);
     refused(LLAMA, |p| p.writer.set("general.architecture", 7u32), &["general.architecture"]);
-    refused(LLAMA, |p| p.writer.set("llama.expert_count", 8u32), &["llama", "mixture of experts"]);
+    refused(LLAMA, |p| p.writer.set("llama.expert_count", 8u32), &["llama.expert_used_count", "missing"]);
+    let mixture = "qwen3-moe";
+    let cases: &[(&str, u32, &[&str])] = &[
+        ("qwen3moe.expert_count", 3, &["blk.0.ffn_gate_inp.weight", "3 rows"]),
+        ("qwen3moe.expert_count", 1, &["expert_used_count", "at most the 1"]),
+        ("qwen3moe.expert_count", u32::MAX, &["blk.0.ffn_gate_inp.weight"]),
+        ("qwen3moe.expert_used_count", 0, &["expert_used_count"]),
+        ("qwen3moe.expert_used_count", 5, &["expert_used_count", "at most the 4"]),
+        ("qwen3moe.expert_shared_count", 1, &["experts that every token goes through"]),
+        ("qwen3moe.expert_gating_func", 2, &["another choice of experts"]),
+    ];
+    for &(key, value, says) in cases {
+        refused(mixture, |p| p.writer.set(key, value), says);
+    }
+    for (tensor, rows, says) in
+        [("blk.1.ffn_gate_exps.weight", 127, "rows for each"), ("blk.1.ffn_down_exps.weight", 64, "32 x 32")]
+    {
+        let cut = |p: &mut Parts| {
+            let (_, _, shape, data) = p.tensor(tensor);
+            data.truncate(data.len() / shape.iter().rev().skip(1).product::<usize>() * rows);
+            *shape = vec![rows, 32];
+        };
+        refused(mixture, cut, &[tensor, says]);
+    }
 }
 
 #[test]

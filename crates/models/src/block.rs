@@ -1,7 +1,7 @@
 //! The pieces that most decoder blocks are made of, each named after its tensor: `blk.<layer>.<part>`.
 
 use whit_base::{
-    Activation, AttendSpec, BufferId, CacheId, CacheLayer, ExpertsSpec, LogitsSpec, NormKind, Plan,
+    Activation, AttendSpec, BufferId, CacheId, CacheLayer, Expert, ExpertsSpec, LogitsSpec, NormKind, Plan,
     PlanBuilder, RopeId, Sight, WeightId,
 };
 
@@ -151,7 +151,12 @@ impl Block<'_, '_> {
             None => x,
             Some((kind, head_dim)) => {
                 let part = format!("attn_{which}_norm");
-                let weight = self.vector(&part)?;
+                let n_heads = if which == "q" { how.n_heads } else { how.n_kv_heads };
+                let weight = if self.has(&format!("{part}.0.weight")) {
+                    self.tensors.joined(self.plan, &self.name(&part), n_heads)?
+                } else {
+                    self.vector(&part)?
+                };
                 self.plan.norm(&self.name(&part), x, kind, Some(weight), None, head_dim)?
             }
         };
@@ -208,10 +213,40 @@ impl Block<'_, '_> {
             ));
         }
         let weights = self.plan.route(&self.name("ffn_weights"), scores, n_used, normalize)?;
-        let mut matrix = |part| self.tensors.matrix(self.plan, &format!("blk.{}.{part}.weight", self.layer));
-        let (gate, up, down) = (matrix("ffn_gate_exps")?, matrix("ffn_up_exps")?, matrix("ffn_down_exps")?);
-        let spec = ExpertsSpec { n_used, gate, up, down, act };
+        let experts = self.experts(n_experts)?;
+        let spec = ExpertsSpec { n_used, experts, act };
         Ok(self.plan.experts(&self.name("ffn_experts"), x, weights, spec)?)
+    }
+
+    /// The weights of all experts: one below the other, with gate and up in one tensor or in two, or each in a tensor of its
+    /// own.
+    fn experts(&mut self, n_experts: usize) -> Result<Vec<Expert>, ModelError> {
+        if self.has("ffn_gate.0.weight") {
+            let mut matrix = |part: &str, expert: usize| {
+                self.tensors.matrix(self.plan, &format!("blk.{}.{part}.{expert}.weight", self.layer))
+            };
+            let expert = |n| {
+                Ok(Expert {
+                    gate: matrix("ffn_gate", n)?,
+                    up: matrix("ffn_up", n)?,
+                    down: matrix("ffn_down", n)?,
+                })
+            };
+            return (0..n_experts).map(expert).collect();
+        }
+        let is_joined = self.has("ffn_gate_up_exps.weight");
+        let mut stacked = |part: &str, n: usize| {
+            self.tensors.stacked(self.plan, &format!("blk.{}.{part}.weight", self.layer), n)
+        };
+        let down = stacked("ffn_down_exps", n_experts)?;
+        let (gate, up) = if is_joined {
+            let both = stacked("ffn_gate_up_exps", 2 * n_experts)?;
+            both.chunks_exact(2).map(|both| (both[0], both[1])).unzip()
+        } else {
+            (stacked("ffn_gate_exps", n_experts)?, stacked("ffn_up_exps", n_experts)?)
+        };
+        let all = gate.into_iter().zip(up).zip(down);
+        Ok(all.map(|((gate, up), down)| Expert { gate, up, down }).collect())
     }
 
     /// `down(act(up(x)))`.

@@ -27,7 +27,7 @@ pub(crate) fn build(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Pl
         let mut block = Block { plan: &mut plan, tensors, layer };
 
         let normed = block.layer_norm("attn_norm", x, eps)?;
-        let has_norms = block.has("attn_q_norm.weight");
+        let has_norms = ["attn_q_norm.weight", "attn_q_norm.0.weight"].iter().any(|name| block.has(name));
         let attending = Attending {
             norm: if has_norms { QkNorm::Heads(norm) } else { QkNorm::None },
             rope: Some(rope),

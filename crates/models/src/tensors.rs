@@ -140,6 +140,46 @@ impl<'a> Tensors<'a> {
         parts.into_iter().map(part).collect()
     }
 
+    /// The `n` matrices of equal height that stand one below the other in a tensor.
+    pub(crate) fn stacked(
+        &mut self,
+        plan: &mut PlanBuilder,
+        name: &str,
+        n: usize,
+    ) -> Result<Vec<WeightId>, ModelError> {
+        let info = self.find(name)?;
+        let height = info.n_rows() / n.max(1);
+        if height == 0 || height * n != info.n_rows() {
+            return Err(shape_error(info, "experts", format!("rows for each of {n}")));
+        }
+        let part = |i: usize| {
+            let rows = self.rows(info, "one of several", i * height..(i + 1) * height)?;
+            Ok(plan.weight(rows))
+        };
+        (0..n).map(part).collect()
+    }
+
+    /// The vectors `<name>.0.weight` to `<name>.<n - 1>.weight`, one below the other.
+    pub(crate) fn joined(
+        &mut self,
+        plan: &mut PlanBuilder,
+        name: &str,
+        n: usize,
+    ) -> Result<WeightId, ModelError> {
+        let (mut data, mut n_cols) = (Vec::new(), 0);
+        for i in 0..n {
+            let info = self.find(&format!("{name}.{i}.weight"))?;
+            let values = self.values(info)?;
+            if i > 0 && values.len() != n_cols {
+                return Err(shape_error(info, "a norm per head", format!("{n_cols} columns")));
+            }
+            n_cols = values.len();
+            data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        }
+        let (name, data) = (format!("{name}.weight"), Bytes::from_vec(data));
+        Ok(plan.weight(Weight { name, dtype: DType::F32, n_rows: n, n_cols, data }))
+    }
+
     /// A weight matrix. Its shape is checked by the operation that takes it.
     pub(crate) fn matrix(&mut self, plan: &mut PlanBuilder, name: &str) -> Result<WeightId, ModelError> {
         let info = self.find(name)?;

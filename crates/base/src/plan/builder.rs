@@ -1,8 +1,8 @@
 //! Building a Plan: what a model file calls. Shapes are checked here, once, so that executors can rely on them.
 
 use super::{
-    Activation, Buffer, BufferId, CacheId, CacheLayer, LinearPart, NormKind, Op, Plan, PoolKind, Rope,
-    RopeId, Rows, Sight, Weight, WeightId,
+    Activation, Buffer, BufferId, CacheId, CacheLayer, Expert, LinearPart, NormKind, Op, Plan, PoolKind,
+    Rope, RopeId, Rows, Sight, Weight, WeightId,
 };
 
 /// A shape that does not fit, found while a plan is built.
@@ -56,16 +56,12 @@ pub struct AttendSpec {
 }
 
 /// What [`PlanBuilder::experts`] needs beside its rows: see [`Op::Experts`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ExpertsSpec {
     /// Experts that a row goes through.
     pub n_used: usize,
-    /// `(n_experts * n_ff, width)`.
-    pub gate: WeightId,
-    /// `(n_experts * n_ff, width)`.
-    pub up: WeightId,
-    /// `(n_experts * width, n_ff)`.
-    pub down: WeightId,
+    /// All of them.
+    pub experts: Vec<Expert>,
     /// On the gate.
     pub act: Activation,
 }
@@ -349,15 +345,17 @@ impl PlanBuilder {
         weights: BufferId,
         spec: ExpertsSpec,
     ) -> Result<BufferId> {
-        let ExpertsSpec { n_used, gate, up, down, act } = spec;
-        let (width, n_experts) = (self.width(x), self.width(weights));
-        let n_ff = self.get(down).n_cols;
-        let what = "experts";
-        self.check_weight(gate, what, Some(n_experts * n_ff), width)?;
-        self.check_weight(up, what, Some(n_experts * n_ff), width)?;
-        self.check_weight(down, what, Some(n_experts * width), n_ff)?;
+        let ExpertsSpec { n_used, experts, act } = spec;
+        let width = self.width(x);
+        self.check_width(weights, "the weights of experts", experts.len())?;
+        let n_ff = experts.first().map_or(0, |expert| self.get(expert.down).n_cols);
+        for expert in &experts {
+            self.check_weight(expert.gate, "an expert", Some(n_ff), width)?;
+            self.check_weight(expert.up, "an expert", Some(n_ff), width)?;
+            self.check_weight(expert.down, "an expert", Some(width), n_ff)?;
+        }
         let out = self.buffer(name, width, self.rows(x));
-        self.ops.push(Op::Experts { x, weights, n_used, gate, up, down, act, out });
+        self.ops.push(Op::Experts { x, weights, n_used, experts, act, out });
         Ok(out)
     }
 

@@ -16,7 +16,7 @@ mod slots;
 
 pub use builder::{AttendSpec, ExpertsSpec, LogitsSpec, PlanBuilder, PlanError};
 pub use fuse::fuse;
-pub use op::{Activation, HeadNorm, LinearPart, NormKind, Op, PoolKind, RopeStyle, Sight};
+pub use op::{Activation, Expert, HeadNorm, LinearPart, NormKind, Op, PoolKind, RopeStyle, Sight};
 pub use slots::{Slots, assign_slots};
 
 use crate::{Bytes, DType};
@@ -190,8 +190,9 @@ impl Plan {
     /// Floats that a row needs beside its buffers: what goes into its experts and comes out of them.
     pub fn expert_floats(&self) -> usize {
         let floats = |op: &Op| match op {
-            Op::Experts { x, n_used, down, .. } => {
-                n_used * (2 * self.buffer(*x).width + self.weight(*down).n_cols)
+            Op::Experts { x, n_used, experts, .. } => {
+                let n_ff = experts.first().map_or(0, |expert| self.weight(expert.down).n_cols);
+                n_used * (2 * self.buffer(*x).width + n_ff)
             }
             _ => 0,
         };

@@ -101,6 +101,17 @@ pub struct LinearPart {
     pub out: BufferId,
 }
 
+/// One of the feed-forward parts of [`Op::Experts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expert {
+    /// `(n_ff, width)`.
+    pub gate: WeightId,
+    /// `(n_ff, width)`.
+    pub up: WeightId,
+    /// `(width, n_ff)`.
+    pub down: WeightId,
+}
+
 /// One operation. Buffers named `x` are read; `out` is written and nothing else.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
@@ -257,7 +268,7 @@ pub enum Op {
         /// `(rows, n_experts)`.
         out: BufferId,
     },
-    /// `out = sum over e of weights[e] * (act(x Wg[e]^T) * (x Wu[e]^T)) Wd[e]^T`, experts of weight 0 left out.
+    /// `out = sum over e of weights[e] * (act(x gate[e]^T) * (x up[e]^T)) down[e]^T`, experts of weight 0 left out.
     Experts {
         /// `(rows, width)`.
         x: BufferId,
@@ -265,12 +276,8 @@ pub enum Op {
         weights: BufferId,
         /// Weights of a row that are not 0, at most.
         n_used: usize,
-        /// `(n_experts * n_ff, width)`: one below the other.
-        gate: WeightId,
-        /// `(n_experts * n_ff, width)`.
-        up: WeightId,
-        /// `(n_experts * width, n_ff)`.
-        down: WeightId,
+        /// As many as `weights` has columns.
+        experts: Vec<Expert>,
         /// On the gate.
         act: Activation,
         /// `(rows, width)`.

@@ -1,7 +1,6 @@
 //! Executes a Plan one operation at a time, with f32 caches and no reuse of anything.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use super::ops;
 use crate::quant::{decode_row, dot_row, quantize_activations};
@@ -58,17 +57,6 @@ fn vector(weight: &Weight) -> Vec<f32> {
 
 impl ReferenceExecutor {
     fn linear(&self, x: &[Vec<f32>], id: WeightId, bias: Option<WeightId>) -> Vec<Vec<f32>> {
-        self.linear_part(x, id, 0..self.plan.weight(id).n_rows, bias)
-    }
-
-    /// The product with some rows of a weight.
-    fn linear_part(
-        &self,
-        x: &[Vec<f32>],
-        id: WeightId,
-        rows: Range<usize>,
-        bias: Option<WeightId>,
-    ) -> Vec<Vec<f32>> {
         let weight = self.plan.weight(id);
         let row_bytes = weight.data.len() / weight.n_rows;
         let bias = bias.map(|id| vector(self.plan.weight(id)));
@@ -81,7 +69,7 @@ impl ReferenceExecutor {
                     q.iter().enumerate().map(|(i, &q)| f32::from(q) * d[i / 32]).collect::<Vec<f32>>()
                 });
                 let x = rounded.as_deref().unwrap_or(x);
-                rows.clone()
+                (0..weight.n_rows)
                     .map(|row| {
                         let bytes = &weight.data[row * row_bytes..(row + 1) * row_bytes];
                         dot_row(weight.dtype, bytes, x) + bias.as_ref().map_or(0.0, |bias| bias[row])
@@ -304,17 +292,14 @@ impl Executor for ReferenceExecutor {
                     let rows = rows.collect();
                     values.insert(*out, rows);
                 }
-                Op::Experts { x, weights, gate, up, down, act, out, .. } => {
-                    let n_ff = self.plan.weight(*down).n_cols;
+                Op::Experts { x, weights, experts, act, out, .. } => {
                     let rows = values[x].iter().zip(&values[weights]).map(|(x, weights)| {
-                        let width = x.len();
-                        let mut sum = vec![0.0; width];
-                        for (expert, &weight) in weights.iter().enumerate().filter(|(_, w)| **w != 0.0) {
-                            let own = |n: usize| expert * n..(expert + 1) * n;
+                        let mut sum = vec![0.0; x.len()];
+                        for (expert, &weight) in experts.iter().zip(weights).filter(|(_, w)| **w != 0.0) {
                             let x = std::slice::from_ref(x);
-                            let gate = self.linear_part(x, *gate, own(n_ff), None);
-                            let up = self.linear_part(x, *up, own(n_ff), None);
-                            let given = self.linear_part(&glu(&gate, &up, *act), *down, own(width), None);
+                            let gate = self.linear(x, expert.gate, None);
+                            let up = self.linear(x, expert.up, None);
+                            let given = self.linear(&glu(&gate, &up, *act), expert.down, None);
                             sum.iter_mut().zip(&given[0]).for_each(|(sum, v)| *sum += weight * v);
                         }
                         sum

@@ -12,27 +12,42 @@ use crate::pool::Worker;
 
 pub(crate) struct ExpertsStep {
     pub(crate) x: Buf,
-    pub(crate) weights: Buf,
-    pub(crate) out: Buf,
-    pub(crate) n_used: usize,
-    pub(crate) gate: Matrix,
-    pub(crate) up: Matrix,
-    pub(crate) down: Matrix,
-    pub(crate) act: Activation,
+    weights: Buf,
+    out: Buf,
+    n_used: usize,
+    /// Gate, up and down of each.
+    experts: Vec<[Matrix; 3]>,
+    act: Activation,
+    /// Whether some gate or up, and whether some down, is quantized.
+    rounds: [bool; 2],
 }
 
 impl ExpertsStep {
+    pub(crate) fn new(
+        (x, weights, out): (Buf, Buf, Buf),
+        n_used: usize,
+        experts: Vec<[Matrix; 3]>,
+        act: Activation,
+    ) -> ExpertsStep {
+        let quantized = |matrix: &Matrix| matrix.dtype.is_quantized();
+        let rounds = [
+            experts.iter().any(|[gate, up, _]| quantized(gate) || quantized(up)),
+            experts.iter().any(|[.., down]| quantized(down)),
+        ];
+        ExpertsStep { x, weights, out, n_used, experts, act, rounds }
+    }
+
     /// Columns of the widest weight.
     pub(crate) fn max_cols(&self) -> usize {
-        self.gate.n_cols.max(self.down.n_cols)
+        self.x.width.max(self.n_ff())
     }
 
     fn n_experts(&self) -> usize {
-        self.weights.width
+        self.experts.len()
     }
 
     fn n_ff(&self) -> usize {
-        self.down.n_cols
+        self.experts.first().map_or(0, |[.., down]| down.n_cols)
     }
 }
 
@@ -74,8 +89,8 @@ impl Gathered {
         let width = most(|step| step.x.width).unwrap_or(0);
         let (n_ff, n_experts) =
             (most(ExpertsStep::n_ff).unwrap_or(0), most(ExpertsStep::n_experts).unwrap_or(0));
-        let rounds_x = steps().any(|step| step.gate.dtype.is_quantized() || step.up.dtype.is_quantized());
-        let rounds_h = steps().any(|step| step.down.dtype.is_quantized());
+        let rounds_x = steps().any(|step| step.rounds[0]);
+        let rounds_h = steps().any(|step| step.rounds[1]);
         let what = "the rows of experts";
         Ok(Some(Gathered {
             x: allocate_rows(n, width, Rows::All, rounds_x, buffers)?,
@@ -170,9 +185,8 @@ impl CpuExecutor {
             worker.barrier();
             let (starts, rows, of_row) = gathered.lists(step, n_rows);
             let n_entries = starts[step.n_experts()] as usize;
-            let quantized = step.gate.dtype.is_quantized() || step.up.dtype.is_quantized();
-            let x = gathered.x.view(step.x.width, Rows::All, quantized);
-            let h = gathered.h.view(step.n_ff(), Rows::All, step.down.dtype.is_quantized());
+            let x = gathered.x.view(step.x.width, Rows::All, step.rounds[0]);
+            let h = gathered.h.view(step.n_ff(), Rows::All, step.rounds[1]);
             let y = gathered.y.view(step.x.width, Rows::All, false);
             self.for_rows(n_entries, worker, |entry| {
                 let from = step.x.row(rows[entry] as usize);
@@ -239,9 +253,9 @@ impl CpuExecutor {
             // SAFETY: see `experts`; the scratch holds a chunk for as many rows as a batch has.
             unsafe {
                 let (x, h) = (x.tail(entries.start), h.tail(entries.start));
-                let rows = (expert * n_ff + r0, n);
-                self.product(&x, entries.len(), &step.gate, rows, (h.x.add(r0), h.stride), scratch);
-                self.product(&x, entries.len(), &step.up, rows, (scratch.floats, n), scratch);
+                let [gate, up, _] = &step.experts[expert];
+                self.product(&x, entries.len(), gate, (r0, n), (h.x.add(r0), h.stride), scratch);
+                self.product(&x, entries.len(), up, (r0, n), (scratch.floats, n), scratch);
                 for m in 0..entries.len() {
                     let out = h.row(m).add(r0);
                     (self.kernels.glu)(step.act, out, scratch.floats.add(m * n), out, n);
@@ -264,8 +278,8 @@ impl CpuExecutor {
             // SAFETY: see `experts`.
             unsafe {
                 let (h, y) = (h.tail(entries.start), y.tail(entries.start));
-                let rows = (expert * width + r0, n);
-                self.product(&h, entries.len(), &step.down, rows, (y.x.add(r0), y.stride), scratch);
+                let [.., down] = &step.experts[expert];
+                self.product(&h, entries.len(), down, (r0, n), (y.x.add(r0), y.stride), scratch);
             }
         });
     }

@@ -393,16 +393,15 @@ pub(crate) fn compile(plan: &Plan, bufs: &[Option<Buf>], kernels: &Kernels) -> R
             Op::Route { x, n_used, normalize, out } => {
                 Step::Route { x: buf(*x)?, n_used: *n_used, normalize: *normalize, out: buf(*out)? }
             }
-            Op::Experts { x, weights, n_used, gate, up, down, act, out } => Step::Experts(ExpertsStep {
-                x: buf(*x)?,
-                weights: buf(*weights)?,
-                out: buf(*out)?,
-                n_used: *n_used,
-                gate: matrix(*gate)?,
-                up: matrix(*up)?,
-                down: matrix(*down)?,
-                act: *act,
-            }),
+            Op::Experts { x, weights, n_used, experts, act, out } => Step::Experts(ExpertsStep::new(
+                (buf(*x)?, buf(*weights)?, buf(*out)?),
+                *n_used,
+                experts
+                    .iter()
+                    .map(|one| Ok([matrix(one.gate)?, matrix(one.up)?, matrix(one.down)?]))
+                    .collect::<Result<_, String>>()?,
+                *act,
+            )),
             Op::SequenceMean { x, out } => Step::SequenceMean { x: buf(*x)?, out: buf(*out)? },
             Op::Select { x, out } => Step::Select { x: buf(*x)?, out: buf(*out)? },
             Op::Pool { x, kind, normalize } => {

@@ -67,6 +67,17 @@ fn values(gguf: &Gguf, tensor: &Value, shape: &[usize]) -> Vec<u8> {
     }
     let stored = gguf.tensor_bytes(gguf.tensor(tensor["from"].as_str().unwrap()).unwrap());
     let (n_rows, n_cols) = (shape[0], shape[1..].iter().product::<usize>());
+    let n_bytes = 4 * n_rows * n_cols;
+    if way == "part" {
+        let at = tensor["at"].as_u64().unwrap() as usize;
+        return stored[at * n_bytes..(at + 1) * n_bytes].to_vec();
+    }
+    if way == "beside" {
+        let second = gguf.tensor_bytes(gguf.tensor(tensor["and"].as_str().unwrap()).unwrap());
+        let half = n_bytes / n_rows / 2;
+        let halves = stored.chunks_exact(half).zip(second.chunks_exact(half));
+        return halves.flat_map(|(first, second)| [first, second].concat()).collect();
+    }
     // Which of the stored values each one is.
     let from: Vec<usize> = match way {
         "same" => (0..n_rows * n_cols).collect(),

@@ -42,9 +42,6 @@ pub(crate) const GOLDEN: [&str; 24] = [
     "mixtral",
 ];
 
-/// Those of them whose folders cannot be used in place: they hold in many tensors what GGUF has in one.
-const ONLY_GGUF: [&str; 5] = ["stablelm-12b", "qwen3-moe", "olmoe", "granite-moe", "mixtral"];
-
 /// A golden model and what `transformers` says of it.
 pub(crate) struct Golden {
     pub(crate) name: &'static str,
@@ -103,8 +100,7 @@ impl Golden {
 
     /// Every model, as a GGUF file and as a folder.
     pub(crate) fn all_forms() -> impl Iterator<Item = Golden> {
-        let folders = Golden::all().filter(|golden| !ONLY_GGUF.contains(&golden.name));
-        Golden::all().chain(folders.map(Golden::in_folder))
+        Golden::all().chain(Golden::all().map(Golden::in_folder))
     }
 
     /// What it is, for messages.

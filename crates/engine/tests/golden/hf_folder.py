@@ -6,7 +6,9 @@ comparing values, not by names: this script knows no converter. Values that the 
 norms of Gemma, to which 1 was added) are written out. The digest of each tensor lets the test prove that it wrote what
 `transformers` did.
 
-Ways: `same`; `pairs`: rows of so many heads went from halves to pairs; `turned`: transposed; `values`: hexadecimal.
+Ways: `same`; `pairs`: rows of so many heads went from halves to pairs; `turned`: transposed; `part`: one of the matrices, or
+vectors, that stand in one tensor; `beside`: rows of two tensors in turns, for each of the matrices in them; `values`:
+hexadecimal.
 """
 
 import hashlib
@@ -32,6 +34,15 @@ def find(values, stored, n_heads):
         for name, other in stored.items():
             if other.shape == moved.shape and np.array_equal(other, moved):
                 return {"from": name, **way}
+    for name, other in stored.items():
+        if other.shape[1:] == values.shape:
+            for i, part in enumerate(other):
+                if np.array_equal(part, values):
+                    return {"from": name, "way": "part", "at": i}
+        if values.ndim == 3 and other.shape == (values.shape[0], values.shape[1] // 2, values.shape[2]):
+            for second, more in stored.items():
+                if more.shape == other.shape and np.array_equal(np.concatenate([other, more], 1), values):
+                    return {"from": name, "way": "beside", "and": second}
     return {"way": "values", "hex": np.ascontiguousarray(values).tobytes().hex()}
 
 

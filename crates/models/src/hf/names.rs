@@ -1,6 +1,6 @@
 //! Names of tensors: what `transformers` calls a module, what GGUF calls it, and what it needs on the way.
 
-/// A module under its two names, with `{}` for the number of its layer. Its tensors are `<module>.weight` and `.bias`.
+/// A module under its two names, with `{}` for the number of its layer, and of its expert or head. Its tensors are `<module>.weight` and `.bias`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Name {
     /// Without what stands before all names of a model, such as `model.`.
@@ -72,6 +72,14 @@ pub(super) const GATED: &[Name] = &[
     name("layers.{}.mlp.down_proj", "blk.{}.ffn_down"),
 ];
 
+/// A gated feed-forward part of experts, each with tensors of its own, and their choice.
+pub(super) const EXPERTS: &[Name] = &[
+    name("layers.{}.mlp.gate", "blk.{}.ffn_gate_inp"),
+    name("layers.{}.mlp.experts.{}.gate_proj", "blk.{}.ffn_gate.{}"),
+    name("layers.{}.mlp.experts.{}.up_proj", "blk.{}.ffn_up.{}"),
+    name("layers.{}.mlp.experts.{}.down_proj", "blk.{}.ffn_down.{}"),
+];
+
 /// A norm before each half of a block.
 pub(super) const NORMS_BEFORE: &[Name] = &[
     norm("layers.{}.input_layernorm", "blk.{}.attn_norm"),
@@ -133,10 +141,14 @@ pub(super) fn place<'a>(tables: &[&'a [Name]], tensor: &str) -> Place<'a> {
     if !matches!(what, "weight" | "bias") {
         return Place::Unknown;
     }
-    let (pattern, layer) = pattern(module);
+    let (pattern, numbers) = pattern(module);
     let found = tables.iter().flat_map(|table| table.iter()).find(|name| name.module == pattern);
     match found {
-        Some(name) => Place::Here { name, gguf: format!("{}.{what}", name.gguf.replacen("{}", layer, 1)) },
+        Some(name) => {
+            let gguf =
+                numbers.iter().fold(name.gguf.to_owned(), |gguf, number| gguf.replacen("{}", number, 1));
+            Place::Here { name, gguf: format!("{gguf}.{what}") }
+        }
         None => Place::Unknown,
     }
 }
@@ -144,27 +156,32 @@ pub(super) fn place<'a>(tables: &[&'a [Name]], tensor: &str) -> Place<'a> {
 /// The way back: a GGUF tensor's entry in the tables, and its name in a folder without what stands before all names.
 pub(super) fn back_place<'a>(tables: &[&'a [Name]], tensor: &str) -> Option<(&'a Name, String)> {
     let (stem, what) = tensor.rsplit_once('.')?;
-    let (pattern, layer) = pattern(stem);
+    let (pattern, numbers) = pattern(stem);
     let name = tables.iter().flat_map(|table| table.iter()).find(|name| name.gguf == pattern)?;
-    Some((name, format!("{}.{what}", name.module.replacen("{}", layer, 1))))
+    Some((name, format!("{}.{what}", filled(name.module, &numbers))))
 }
 
-/// A module with `{}` in place of the first number in it, and that number.
-fn pattern(module: &str) -> (String, &str) {
-    let mut layer = "";
+/// A pattern with numbers in the places of its `{}`.
+fn filled(pattern: &str, numbers: &[&str]) -> String {
+    numbers.iter().fold(pattern.to_owned(), |name, number| name.replacen("{}", number, 1))
+}
+
+/// A module with `{}` in place of the numbers in it, and these.
+fn pattern(module: &str) -> (String, Vec<&str>) {
+    let mut numbers = Vec::new();
     let parts: Vec<&str> = module
         .split('.')
         .map(|part| {
             let is_number = part.len() <= 6 && !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-            if layer.is_empty() && is_number {
-                layer = part;
+            if is_number {
+                numbers.push(part);
                 "{}"
             } else {
                 part
             }
         })
         .collect();
-    (parts.join("."), layer)
+    (parts.join("."), numbers)
 }
 
 #[cfg(test)]
@@ -173,7 +190,7 @@ mod tests {
 
     #[test]
     fn names_find_their_place() {
-        let tables = [ENDS, ATTENTION, NORMS_BEFORE];
+        let tables = [ENDS, ATTENTION, NORMS_BEFORE, EXPERTS];
         for (tensor, expected) in [
             ("model.embed_tokens.weight", "token_embd.weight"),
             ("embed_tokens.weight", "token_embd.weight"),
@@ -184,6 +201,7 @@ mod tests {
             ("language_model.model.layers.3.input_layernorm.weight", "blk.3.attn_norm.weight"),
             ("model.language_model.norm.weight", "output_norm.weight"),
             ("model.layers.0.self_attn.rotary_emb.inv_freq", "nowhere"),
+            ("model.layers.7.mlp.experts.12.up_proj.weight", "blk.7.ffn_up.12.weight"),
             ("vision_tower.encoder.layers.0.self_attn.q_proj.weight", "nowhere"),
             ("model.layers.0.self_attn.q_proj.weight_scale", "unknown"),
             ("model.layers.0.mlp.up_proj.weight", "unknown"),

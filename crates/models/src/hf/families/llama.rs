@@ -1,9 +1,9 @@
-//! Llama and its next of kin: Mistral, Ministral, SmolLM3, Granite. Their architectures rotate pairs.
+//! Llama and its next of kin: Mistral, Ministral, Mixtral, SmolLM3, Granite. Their architectures rotate pairs.
 
 use super::{Family, Keys, RMS, SILU, SIZES, field, nothing_more, rope, windows};
 use crate::ModelError;
 use crate::hf::field::Field;
-use crate::hf::names::{ATTENTION, ENDS, GATED, NORMS_BEFORE, Name};
+use crate::hf::names::{ATTENTION, ENDS, GATED, NORMS_BEFORE, Name, name};
 use crate::hf::settings::Settings;
 
 const NAMES: &[&[Name]] = &[ENDS, ATTENTION, GATED, NORMS_BEFORE];
@@ -41,6 +41,28 @@ pub(super) const MISTRAL: Family = Family {
 
 pub(super) const MINISTRAL: Family =
     Family { model_types: &["ministral"], class: "MinistralForCausalLM", ..MISTRAL };
+
+pub(super) const MIXTRAL: Family = Family {
+    model_types: &["mixtral"],
+    fields: &[MISTRAL_SIZES, MIXTURE, MIXTRAL_RMS],
+    names: &[ENDS, ATTENTION, MIXTRAL_EXPERTS, NORMS_BEFORE],
+    ..MISTRAL
+};
+
+const MIXTRAL_RMS: &[Field] =
+    &[field::number("rms_norm_eps", "attention.layer_norm_rms_epsilon").or_number(1e-5)];
+
+const MIXTRAL_EXPERTS: &[Name] = &[
+    name("layers.{}.block_sparse_moe.gate", "blk.{}.ffn_gate_inp"),
+    name("layers.{}.block_sparse_moe.experts.{}.w1", "blk.{}.ffn_gate.{}"),
+    name("layers.{}.block_sparse_moe.experts.{}.w3", "blk.{}.ffn_up.{}"),
+    name("layers.{}.block_sparse_moe.experts.{}.w2", "blk.{}.ffn_down.{}"),
+];
+
+const MIXTURE: &[Field] = &[
+    field::count("num_local_experts", "expert_count"),
+    field::count("num_experts_per_tok", "expert_used_count"),
+];
 
 const MISTRAL_SIZES: &[Field] = &[
     field::count("max_position_embeddings", "context_length"),
@@ -85,6 +107,21 @@ pub(super) const GRANITE: Family = Family {
     fields: &[SIZES, RMS, FACTORS],
     ..LLAMA
 };
+
+pub(super) const GRANITE_MOE: Family = Family {
+    model_types: &["granitemoe"],
+    architecture: "granitemoe",
+    fields: &[SIZES, RMS, FACTORS, MIXTURE],
+    names: &[ENDS, ATTENTION, GRANITE_EXPERTS, NORMS_BEFORE],
+    ..GRANITE
+};
+
+/// Gate and up stand in one tensor, for all experts.
+const GRANITE_EXPERTS: &[Name] = &[
+    name("layers.{}.block_sparse_moe.router.layer", "blk.{}.ffn_gate_inp"),
+    name("layers.{}.block_sparse_moe.input_linear", "blk.{}.ffn_gate_up_exps"),
+    name("layers.{}.block_sparse_moe.output_linear", "blk.{}.ffn_down_exps"),
+];
 
 const FACTORS: &[Field] = &[
     field::number("attention_multiplier", "attention.scale").or_number(1.0),

@@ -1,10 +1,9 @@
-//! StableLM 2, but for the size with norms on q and k.
+//! StableLM 2.
 
 use super::llama::LLAMA;
-use super::{Family, Keys, LAYER_NORM, SIZES, field, rope};
-use crate::ModelError;
+use super::{Family, LAYER_NORM, SIZES, field, rope};
 use crate::hf::field::Field;
-use crate::hf::settings::Settings;
+use crate::hf::names::{ATTENTION, ENDS, GATED, NORMS_BEFORE, Name, norm};
 
 pub(super) const STABLELM: Family = Family {
     model_types: &["stablelm"],
@@ -13,16 +12,15 @@ pub(super) const STABLELM: Family = Family {
     biases: &[("use_qkv_bias", "blk.0.attn_q.bias")],
     fields: &[SIZES, LAYER_NORM, PARALLEL],
     rope: Some(rope::RopeDefaults { part: 0.25, ..rope::PLAIN }),
-    more: stablelm,
+    names: &[ENDS, ATTENTION, GATED, NORMS_BEFORE, HEAD_NORMS],
     in_pairs: false,
     ..LLAMA
 };
 
 const PARALLEL: &[Field] = &[field::flag("use_parallel_residual", "use_parallel_residual")];
 
-fn stablelm(settings: &Settings, _: &mut Keys<'_>) -> Result<(), ModelError> {
-    match settings.opt_bool("qk_layernorm")? {
-        Some(true) => Err(settings.unsupported("norms on q and k (StableLM 2 12B)")),
-        _ => Ok(()),
-    }
-}
+/// Of the largest size: a norm for each head.
+const HEAD_NORMS: &[Name] = &[
+    norm("layers.{}.self_attn.q_layernorm.norms.{}", "blk.{}.attn_q_norm.{}"),
+    norm("layers.{}.self_attn.k_layernorm.norms.{}", "blk.{}.attn_k_norm.{}"),
+];
