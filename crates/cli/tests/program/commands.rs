@@ -72,7 +72,7 @@ fn texts_become_vectors() {
         assert_eq!(got.len(), n, "{more:?}");
         let Some(last) = got.last() else { continue };
         assert_eq!((&got[0]["text"], &got[0]["tokens"]), (&Value::from("a"), &Value::from(1)));
-        if last["text"] == Value::from(&*text) {
+        if last["text"] == *text {
             assert_eq!(last["tokens"], golden.prompt.len());
             let vector: Vec<f64> = serde_json::from_value(last["embedding"].clone()).expect("numbers");
             assert!(vector.iter().zip(state).all(|(got, state)| (got - state / length).abs() < 1e-3));
