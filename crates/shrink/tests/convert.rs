@@ -214,3 +214,20 @@ fn what_cannot_be_converted_leaves_nothing() {
     left.sort();
     assert_eq!(left, ["m", "there"]);
 }
+
+/// Models that are only read where they lie are refused, and nothing is written.
+#[test]
+fn what_is_not_converted_says_so() {
+    let place = tempfile::tempdir().unwrap();
+    for name in
+        ["bert", "modern-bert", "mpnet", "qwen3-moe", "olmoe", "granite-moe", "mixtral", "stablelm-12b"]
+    {
+        let (from, to) = (place.path().join(name), place.path().join("out"));
+        folder::write(name, &golden(), &from);
+        let error = to_gguf(&from, &to, None, &mut |_| {}).unwrap_err().to_string();
+        assert!(error.contains("it runs as it is"), "{name}: {error}");
+        assert!(!to.exists());
+        let error = to_folder(&golden().join(format!("{name}.gguf")), &to, None, &mut |_| {});
+        assert!(error.is_err(), "{name}");
+    }
+}

@@ -51,7 +51,8 @@ fn family_of(config: &Config<'_>) -> Result<&'static Family, ModelError> {
         _ => None,
     };
     let fits = |family: &&&Family| {
-        family.architecture == config.architecture()
+        family.converts
+            && family.architecture == config.architecture()
             && model_type.is_none_or(|model_type| family.model_types.contains(&model_type))
     };
     families::ALL.iter().find(fits).copied().ok_or_else(|| {

@@ -49,6 +49,8 @@ pub struct Translation {
     pub tensors: Vec<HfTensor>,
     /// Whether rows of rotated queries and keys have to be moved, where the folder is not used in place.
     in_pairs: bool,
+    /// Whether these are the names that GGUF files have.
+    converts: bool,
 }
 
 /// Opens a model folder in place.
@@ -57,7 +59,7 @@ pub struct Translation {
 /// A folder that is no model, or one that is not supported.
 pub(crate) fn open(path: &Path) -> Result<Gguf, ModelError> {
     let folder = Folder::open(path)?;
-    let Translation { mut metadata, tensors, in_pairs } = folder.translate()?;
+    let Translation { mut metadata, tensors, in_pairs, .. } = folder.translate()?;
     if in_pairs {
         metadata.set(ROPE_IN_HALVES, true);
     }
@@ -86,6 +88,18 @@ pub(crate) fn open(path: &Path) -> Result<Gguf, ModelError> {
 }
 
 impl Translation {
+    /// Checks that a GGUF file can be written of it.
+    ///
+    /// # Errors
+    /// A folder that is only read where it lies.
+    pub fn check_converts(&self, folder: &Path) -> Result<(), ModelError> {
+        if self.converts {
+            return Ok(());
+        }
+        let problem = "GGUF files are not written of models of its kind yet; it runs as it is".to_owned();
+        Err(ModelError::Folder { path: folder.to_owned(), problem })
+    }
+
     /// The format that most weights are stored in.
     pub fn dtype(&self) -> DType {
         tensor::most_common(&self.tensors)

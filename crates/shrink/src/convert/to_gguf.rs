@@ -26,6 +26,7 @@ pub fn to_gguf(
 ) -> Result<Converted, ShrinkError> {
     let folder = Folder::open(from)?;
     let translation = folder.translate()?;
+    translation.check_converts(from)?;
     let format = format.unwrap_or_else(|| Format::of(translation.dtype()));
     let (mut writer, tensors) = (translation.metadata, translation.tensors);
     writer.set("general.file_type", file_type(format.dtype()));

@@ -29,6 +29,7 @@ pub(super) const BERT: Family = Family {
     names: &[EMBEDDINGS, ATTENTION, BLOCK, HEADS],
     left_out: &["cls.", "lm_head."],
     in_pairs: false,
+    converts: false,
     ..LLAMA
 };
 

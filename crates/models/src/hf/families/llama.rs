@@ -21,6 +21,7 @@ pub(super) const LLAMA: Family = Family {
     left_out: &[],
     first_position: |_| Ok(0),
     in_pairs: true,
+    converts: true,
     prefix: "model.",
     class: "LlamaForCausalLM",
     biases: &[("attention_bias", "blk.0.attn_q.bias"), ("mlp_bias", "blk.0.ffn_up.bias")],
@@ -46,6 +47,7 @@ pub(super) const MIXTRAL: Family = Family {
     model_types: &["mixtral"],
     fields: &[MISTRAL_SIZES, MIXTURE, MIXTRAL_RMS],
     names: &[ENDS, ATTENTION, MIXTRAL_EXPERTS, NORMS_BEFORE],
+    converts: false,
     ..MISTRAL
 };
 
@@ -113,6 +115,7 @@ pub(super) const GRANITE_MOE: Family = Family {
     architecture: "granitemoe",
     fields: &[SIZES, RMS, FACTORS, MIXTURE],
     names: &[ENDS, ATTENTION, GRANITE_EXPERTS, NORMS_BEFORE],
+    converts: false,
     ..GRANITE
 };
 

@@ -74,6 +74,8 @@ pub(super) struct Family {
     pub(super) first_position: fn(&Settings) -> Result<u32, ModelError>,
     /// Whether the architecture rotates pairs of neighbours, where `transformers` rotates halves.
     pub(super) in_pairs: bool,
+    /// Whether GGUF files are written of it and it of GGUF files; else it is only read where it lies.
+    pub(super) converts: bool,
     /// What stands before the names of all modules but the projection onto the vocabulary.
     pub(super) prefix: &'static str,
     /// The class of `transformers`.

@@ -33,6 +33,7 @@ pub(super) const OLMOE: Family = Family {
         Ok(())
     },
     names: &[ENDS, ATTENTION, EXPERTS, NORMS_BEFORE, QK_NORMS],
+    converts: false,
     ..OLMO2
 };
 

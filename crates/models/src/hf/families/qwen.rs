@@ -39,6 +39,7 @@ pub(super) const QWEN3_MOE: Family = Family {
         qwen(settings, keys)
     },
     names: &[ENDS, ATTENTION, GATED, EXPERTS, NORMS_BEFORE, QK_NORMS],
+    converts: false,
     ..QWEN3
 };
 
