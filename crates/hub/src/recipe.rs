@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::store::size_of;
 use crate::{Digest, Extras, HubError, Manifest, Reference, Resolved, Store, manifest, source};
 
 const FILE_NAME: &str = "recipes.json";
@@ -123,7 +124,8 @@ impl Store {
             }
         };
         let (path, base) = (base.0, base.1.unwrap_or_default());
-        let size = fs::metadata(&path).map_err(|error| HubError::io(&path, "read", error))?.len();
+        let facts = fs::metadata(&path).map_err(|error| HubError::io(&path, "read", error))?;
+        let size = if facts.is_dir() { size_of(&path) } else { facts.len() };
         let manifest = Manifest {
             name: name.clone(),
             source: recipe.from,

@@ -196,7 +196,7 @@ impl Store {
             return Ok(Some(found));
         }
         match (target.origin, reference) {
-            (Origin::Nowhere, Reference::Name(..)) if !Path::new(&target.name).is_file() => {
+            (Origin::Nowhere, Reference::Name(..)) if !Path::new(&target.name).exists() => {
                 let hint = catalog::hint(self.config.catalog, &target.name);
                 let hint = format!("{hint} (`whit pull {}` asks Ollama's registry for it)", target.name);
                 Err(HubError::UnknownModel { name: target.name, hint })
@@ -430,7 +430,7 @@ fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, HubError> {
 }
 
 /// Bytes of the files in a folder and one level below.
-fn size_of(folder: &Path) -> u64 {
+pub(crate) fn size_of(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     let size = |entry: fs::DirEntry| match entry.metadata() {
         Ok(facts) if facts.is_dir() => size_of(&entry.path()),

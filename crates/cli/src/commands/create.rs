@@ -12,8 +12,8 @@ use crate::{Global, input, models};
 
 /// Make a model out of another one, with a Modelfile
 ///
-/// FROM names a model, pulled first if it is not here, or the path of a GGUF file, from the Modelfile's folder, which is used
-/// where it lies. Instructions are PARAMETER, SYSTEM, MESSAGE, LICENSE, and TEMPLATE, whose language is Jinja: one in the
+/// FROM names a model, pulled first if it is not here, or the path of a GGUF file or of a model folder, from the
+/// Modelfile's folder; it is used where it lies. Instructions are PARAMETER, SYSTEM, MESSAGE, LICENSE, and TEMPLATE, whose language is Jinja: one in the
 /// language of Go, as Ollama's are, is kept and shown, and the model's own is used.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {

@@ -93,6 +93,23 @@ fn a_model_whose_weights_are_removed_is_not_there() {
 }
 
 #[test]
+fn a_folder_is_a_model_to_begin_with() {
+    let golden = Golden::new("qwen2-gqa7");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = folder.path();
+    let model = home.join("model");
+    run_in(home, &["convert", &golden.path, &model.display().to_string()], None).ok();
+    create(home, "fold", "FROM ./model\nPARAMETER temperature 0\nPARAMETER num_predict 24\n").ok();
+    let prompt = golden.prompt_text();
+    assert_eq!(run_in(home, &["run", "--raw", "fold", "--", &prompt], None).ok(), golden.answer() + "\n");
+    // As large as what is in it: 16 thousand parameters of four bytes, and some.
+    let list = run_in(home, &["list"], None).ok();
+    let size =
+        list.lines().find(|line| line.starts_with("fold ")).and_then(|line| line.split_whitespace().nth(1));
+    assert!(size.and_then(|size| size.parse::<f64>().ok()).is_some_and(|size| size > 65.0), "{list}");
+}
+
+#[test]
 fn mistakes_in_a_modelfile_are_told() {
     let golden = Golden::new("qwen2-gqa7");
     let folder = tempfile::tempdir().expect("a temporary folder");
