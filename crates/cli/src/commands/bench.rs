@@ -26,7 +26,7 @@ const WARM_UP: usize = 16;
 /// measured one after another.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// A catalog name, the path of a GGUF file, or pip:PACKAGE
+    /// A catalog name, the path of a GGUF file or a model folder, or pip:PACKAGE
     #[arg(long, short)]
     model: String,
 

@@ -16,7 +16,7 @@ use crate::{Global, input, models, units};
 /// for different vocabularies, texts or --ctx cannot be compared.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// A catalog name, the path of a GGUF file, or pip:PACKAGE
+    /// A catalog name, the path of a GGUF file or a model folder, or pip:PACKAGE
     #[arg(long, short)]
     model: String,
 

@@ -3,9 +3,8 @@
 use std::io::IsTerminal as _;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use whit_files::Gguf;
 use whit_hub::{Digest, ModelFacts, Package, PushEvent, RegistryName};
 
 use crate::failure::Usage;
@@ -35,11 +34,8 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         .parse()
         .map_err(|problem| Usage(format!("`{destination}` is no place to push to; {problem}")))?;
     let found = models::find(global, &arguments.model)?;
-    if found.path.is_dir() {
-        bail!("a registry takes GGUF files, and this model is a folder; `whit convert` makes a file of it");
-    }
     let package = {
-        let info = whit_models::describe(&Gguf::open(&found.path)?)?;
+        let info = whit_models::describe(&whit_models::open(&found.path)?)?;
         let quantization =
             info.file_type.or_else(|| info.formats.first().map(|share| share.dtype.to_string()));
         Package {

@@ -23,7 +23,7 @@ use crate::{Global, chat, input, interrupt, models, units};
 /// Ctrl-C stops an answer. A model without a chat template continues the text instead of answering it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// A name (`whit list`, `whit list --catalog`), the path of a GGUF file, or a place such as hf:OWNER/REPO. Pulled first
+    /// A name (`whit list`, `whit list --catalog`), the path of a GGUF file or a model folder, or a place such as hf:OWNER/REPO. Pulled first
     /// if it is not here
     model: String,
 

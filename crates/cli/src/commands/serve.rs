@@ -22,7 +22,7 @@ use crate::{Global, models};
 /// these flags.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// GGUF files to serve from where they lie, each as NAME=PATH or PATH (its name is then that of the file)
+    /// GGUF files and model folders to serve from where they lie, each as NAME=PATH or PATH (its name is then that of the file)
     #[arg(value_name = "FILE")]
     files: Vec<String>,
 

@@ -11,7 +11,7 @@ use crate::{Global, models, output, units};
 /// Say what a model is: architecture, size, bits per weight, context, licence, memory
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// A name (`whit list`, `whit list --catalog`), the path of a GGUF file, or a place such as hf:OWNER/REPO. Pulled first
+    /// A name (`whit list`, `whit list --catalog`), the path of a GGUF file or a model folder, or a place such as hf:OWNER/REPO. Pulled first
     /// if it is not here
     model: String,
 

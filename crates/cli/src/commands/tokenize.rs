@@ -14,7 +14,7 @@ use crate::{Global, input, models};
 /// also works for models that cannot be run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// A catalog name, the path of a GGUF file, or pip:PACKAGE
+    /// A catalog name, the path of a GGUF file or a model folder, or pip:PACKAGE
     #[arg(long, short)]
     model: String,
 

@@ -6,6 +6,7 @@ mod chat;
 mod commands;
 mod common;
 mod created;
+mod folders;
 mod refusals;
 mod run;
 #[cfg(unix)]

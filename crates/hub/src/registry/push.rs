@@ -87,6 +87,11 @@ impl Store {
             problem: problem.to_owned(),
         };
         let tag = name.tag().ok_or_else(|| bad("a push is to a tag, not to a digest"))?;
+        if package.file.is_dir() {
+            return Err(bad(
+                "the model is a folder; `whit convert` makes a file of it, as registries take them",
+            ));
+        }
         let registry = Registry::open(&self.config.network, name, insecure, "pull,push")?;
         report(PushEvent::Preparing);
         let (manifest, blobs) = describe(package)?;

@@ -57,6 +57,16 @@ impl Pushed {
 }
 
 #[test]
+fn a_folder_is_no_model_for_a_registry() {
+    let registry = FakeRegistry::new();
+    let mut pushed = Pushed::new(&registry);
+    pushed.package.file = pushed.home.folder.path().to_owned();
+    let error = pushed.push(&registry).unwrap_err().to_string();
+    assert!(error.contains("the model is a folder; `whit convert` makes a file of it"), "{error}");
+    assert!(registry.server.take_log().is_empty());
+}
+
+#[test]
 fn a_model_is_pushed_in_layers() {
     let registry = FakeRegistry::new();
     let pushed = Pushed::new(&registry);

@@ -14,7 +14,7 @@ use super::tensor::{Change, HfTensor};
 use super::{ROPE_IN_HALVES, rope};
 use crate::ModelError;
 use crate::config::Config;
-use crate::tensors::is_made;
+use crate::tensors::{is_made, shape_error};
 
 /// A model in the terms of a folder.
 #[derive(Debug)]
@@ -78,6 +78,13 @@ fn tensor_back(
                 Role::Keys => attention.n_kv_heads.first().copied().unwrap_or(1),
                 _ => attention.n_heads,
             };
+            if !tensor.shape.first().is_some_and(|rows| rows.is_multiple_of(2 * n_heads)) {
+                return Err(shape_error(
+                    tensor,
+                    "rotated heads",
+                    format!("a multiple of {} rows", 2 * n_heads),
+                ));
+            }
             Change::Unpair { n_heads }
         }
         Role::Transposed if tensor.shape.len() == 2 => Change::Transpose,

@@ -77,7 +77,7 @@ pub(super) fn details(entry: &Entry, facts: &Facts) -> Value {
         .unwrap_or_default();
     json!({
         "parent_model": entry.parent.as_deref().unwrap_or_default(),
-        "format": "gguf",
+        "format": if entry.path.is_dir() { "safetensors" } else { "gguf" },
         "family": info.architecture,
         "families": [info.architecture],
         "parameter_size": parameter_size(info.n_params),

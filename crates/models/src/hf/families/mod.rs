@@ -49,6 +49,9 @@ pub(super) const ALL: &[&Family] = &[
     &modern_bert::MODERN_BERT,
 ];
 
+/// The widest head. Tables are made of it before any weight is looked at.
+const MAX_HEAD_DIM: u32 = 1 << 16;
+
 /// A family: what it calls its numbers and modules, and how its files differ from GGUF's.
 #[derive(Debug)]
 pub(super) struct Family {
@@ -132,6 +135,10 @@ impl Family {
             field.translate(settings, self.architecture, out)?;
         }
         let head_dim = self.head_dim(settings)?;
+        if !(1..=MAX_HEAD_DIM).contains(&head_dim) {
+            let expected = format!("from 1 to {MAX_HEAD_DIM}");
+            return Err(settings.bad("head_dim", &Value::from(head_dim), expected));
+        }
         let mut keys = Keys { architecture: self.architecture, out };
         keys.set("vocab_size", settings.count("vocab_size")?);
         let mut tables = Vec::new();
