@@ -162,7 +162,7 @@ macro_rules! level {
             #![expect(clippy::undocumented_unsafe_blocks, reason = "each wrapper passes its caller's promise on")]
             use super::*;
             use crate::kernels::attention::{Half, append, attend};
-            use crate::kernels::float_linear::{BF16, F16, F32, FloatWeight, float_rows};
+            use crate::kernels::float_linear::{BF16, F16, F32, FloatWeight, float_rows, float_tiles};
             use crate::simd::Simd;
 
             type S = $simd;
@@ -243,13 +243,19 @@ macro_rules! level {
             unsafe fn append_f32(key: *const f32, value: *const f32, k: *mut u8, v: *mut u8, token: usize, head_dim: usize) {
                 unsafe { append::<S, f32>(key, value, k.cast(), v.cast(), token, head_dim) }
             }
+            /// Weight rows of a tile: as many as registers hold sums of, which AVX2 has half as many of as the others.
+            const R: usize = match <S as Simd>::N {
+                1 => 1,
+                8 => 2,
+                _ => 4,
+            };
             #[inline(always)]
             unsafe fn float<W: FloatWeight>(job: &FloatJob) {
                 unsafe {
                     let mut m = 0;
                     while m + 4 <= job.n_x {
                         let (x, out) = (job.x.add(m * job.x_stride), job.out.add(m * job.out_stride));
-                        float_rows::<S, W, 4>(job.w, job.n_rows, job.n_cols, x, job.x_stride, out, job.out_stride);
+                        float_tiles::<S, W, 4, R>(job.w, job.n_rows, job.n_cols, x, job.x_stride, out, job.out_stride);
                         m += 4;
                     }
                     while m < job.n_x {
