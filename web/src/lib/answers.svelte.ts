@@ -7,6 +7,8 @@ import { models } from "./models.svelte";
 
 /** A page that dies in mid-answer loses at most this much of it. */
 const SAVE_EVERY_MS = 1500;
+/** A page that lost a connection is left by then, or stays. */
+const LEAVING_MS = 1000;
 
 const running = new Map<string, AbortController>();
 
@@ -102,7 +104,10 @@ async function answer(conversation: Conversation) {
     }
     if (!finished) throw new Error("The connection broke off in the middle of the answer.");
   } catch (error) {
-    if (isAbort(error)) message.stopped = true;
+    // A page that is left loses its connections first. It is gone before this has waited, and its last words tell of an
+    // answer that was stopped.
+    if (count > 0 && !isAbort(error)) await new Promise((resolve) => setTimeout(resolve, LEAVING_MS));
+    if (isAbort(error) || controller.signal.aborted) message.stopped = true;
     else message.error = words(error);
     // One token has no rate.
     if (count > 1 && !message.stats) {
