@@ -49,7 +49,8 @@ impl EngineArguments {
     }
 }
 
-fn threads(text: &str) -> Result<usize, String> {
+/// A number of threads, out of an argument.
+pub(crate) fn threads(text: &str) -> Result<usize, String> {
     let n: usize = text.parse().map_err(|_| "a whole number is needed".to_owned())?;
     if (1..=1024).contains(&n) { Ok(n) } else { Err("choose from 1 to 1024".to_owned()) }
 }

@@ -8,8 +8,10 @@ mod executor;
 mod kernels;
 mod level;
 mod memory;
+mod peak;
 mod pool;
 mod simd;
 
 pub use executor::{CpuBackend, CpuConfig};
 pub use level::{Level, LevelError};
+pub use peak::integer_peak;

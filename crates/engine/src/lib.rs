@@ -42,6 +42,7 @@ mod sequence;
 mod service;
 mod shape;
 mod stats;
+mod work;
 
 pub use embed::Embedding;
 pub use engine::{Engine, Item};
@@ -62,3 +63,4 @@ pub use whit_cpu::Level;
 pub use whit_models::ModelInfo;
 pub use whit_sample::{Grammar, SamplerConfig};
 pub use whit_text::{EncodeOptions, Message};
+pub use work::Work;

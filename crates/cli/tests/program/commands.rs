@@ -211,6 +211,18 @@ fn bench_prints_what_the_comparison_reads() {
     .ok();
     let json: Value = serde_json::from_str(&out).expect("one JSON object");
     assert_eq!(json["results"].as_array().map(Vec::len), Some(1));
+    let together =
+        ["bench", "--model", &golden.path, "-p", "8", "-n", "6", "-d", "0,40", "--parallel", "1,3"];
+    let out = run(&[&together[..], &["-r", "2", "-t", "1", "--json"]].concat()).ok();
+    let json: Value = serde_json::from_str(&out).expect("one JSON object");
+    let results = json["results"].as_array().expect("a list");
+    let parallel: Vec<_> = results.iter().map(|r| r["parallel"].as_u64()).collect();
+    assert_eq!(parallel, [[Some(1); 4], [Some(3); 4]].concat());
+    // Sequences share the weights.
+    let bytes = |at: usize| results[at]["bytes_per_token"].as_f64().expect("a number");
+    assert!(bytes(5) < bytes(1) / 2.0 && bytes(7) > bytes(5), "{json}");
+    assert!(results[0]["operations_per_token"].as_f64().is_some_and(|n| n > 0.0), "{json}");
+
     let table = run(&["bench", "--model", &golden.path, "-p", "8", "-n", "4", "-r", "1"]).ok();
     assert!(table.lines().count() == 3 && table.starts_with("TEST "), "{table}");
 }
@@ -220,6 +232,14 @@ fn doctor_knows_the_machine() {
     let out = run(&["doctor"]).ok();
     for part in ["CPU level ", "cores ", "memory bandwidth ", "smollm2:135m ", "qwen2.5-coder:1.5b "] {
         assert!(out.contains(part), "{part}: {out}");
+    }
+    let json: Value =
+        serde_json::from_str(&run(&["doctor", "--threads", "1", "--json"]).ok()).expect("one JSON object");
+    assert_eq!(json["threads"], 1);
+    assert!(json["memory_bandwidth"].as_f64().is_some_and(|speed| speed > 1e6), "{json}");
+    let levels = json["levels"].as_array().expect("a list");
+    for level in levels.iter().filter_map(Value::as_str).filter(|level| *level != "scalar") {
+        assert!(json["integer_peak"][level].as_f64().is_some_and(|speed| speed > 1e8), "{level}: {json}");
     }
 }
 

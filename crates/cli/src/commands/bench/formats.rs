@@ -1,0 +1,300 @@
+//! `whit bench --formats`: what each block format costs and gives here, by one made-up model written in each of them.
+//!
+//! The model is of Llama's family, with TinyLlama's widths and as many layers as make it outgrow the last-level cache: so
+//! generating waits for memory, as it does with models of usual sizes. Its weights are some rows of random numbers over and
+//! over; what they say does not change how long they take. Formats take turns, round by round, in the same memory.
+//!
+//! A format that costs fewer bytes should be as much faster in generation. `SHARE` is the speed against what its bytes allow by
+//! the measure of Q4_0; in prompts, where the weights are unpacked once for many tokens, it is the speed against Q8_0, which
+//! has nothing to unpack.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+use whit_base::quant::encode_row;
+use whit_base::{Bytes, DType};
+use whit_cpu::CpuBackend;
+use whit_engine::{Engine, EngineOptions, Model};
+use whit_files::{Gguf, GgufWriter};
+use whit_sample::Rng;
+
+use super::measure::{Kind, Test};
+use super::{Arguments, backend, summary};
+use crate::output;
+
+const GENERATE: Test = Test { kind: Kind::Generate, n: 24, depth: 0, parallel: 1 };
+const PROMPT: Test = Test { kind: Kind::Prompt, n: 128, depth: 0, parallel: 1 };
+/// What others are held against.
+const BY_BYTES: DType = DType::Q4_0;
+const BY_PROMPT: DType = DType::Q8_0;
+/// Taken where the system does not tell.
+const LAST_LEVEL_CACHE: usize = 32 << 20;
+/// The least of the formats is this many times as large as the last-level cache.
+const OUTGROWS: usize = 3;
+/// More layers than these would take too much memory in the largest format.
+const MAX_LAYERS: usize = 48;
+/// Rows of random numbers that the weights repeat.
+const N_ROWS: usize = 16;
+
+/// A model's sizes.
+#[derive(Clone, Copy)]
+struct Shape {
+    n_vocab: usize,
+    n_embd: usize,
+    n_ff: usize,
+    n_heads: usize,
+    n_kv_heads: usize,
+    n_layers: usize,
+}
+
+impl Shape {
+    /// TinyLlama's widths, with a small vocabulary, in so many layers.
+    fn new(n_layers: usize) -> Shape {
+        Shape { n_vocab: 4096, n_embd: 2048, n_ff: 5632, n_heads: 32, n_kv_heads: 4, n_layers }
+    }
+
+    /// As many layers as outgrow a cache of so many bytes in every format.
+    fn beyond(cache: usize) -> Shape {
+        let least = DType::ALL.into_iter().filter(|dtype| dtype.is_quantized());
+        let least = least.map(DType::bits_per_weight).fold(f64::INFINITY, f64::min);
+        let weights = |n_layers| Shape::new(n_layers).n_weights() as f64;
+        let layer = (weights(1) - weights(0)) * least / 8.0;
+        Shape::new(((OUTGROWS * cache) as f64 / layer).ceil().clamp(2.0, MAX_LAYERS as f64) as usize)
+    }
+
+    /// The matrices: name, rows and columns.
+    fn matrices(&self) -> Vec<(String, usize, usize)> {
+        let Shape { n_vocab, n_embd, n_ff, n_heads, n_kv_heads, n_layers } = *self;
+        let n_kv = n_embd / n_heads * n_kv_heads;
+        let mut list = vec![("token_embd.weight".to_owned(), n_vocab, n_embd)];
+        for layer in 0..n_layers {
+            let parts = [
+                ("attn_q", n_embd, n_embd),
+                ("attn_k", n_kv, n_embd),
+                ("attn_v", n_kv, n_embd),
+                ("attn_output", n_embd, n_embd),
+                ("ffn_gate", n_ff, n_embd),
+                ("ffn_up", n_ff, n_embd),
+                ("ffn_down", n_embd, n_ff),
+            ];
+            list.extend(parts.map(|(name, n, width)| (format!("blk.{layer}.{name}.weight"), n, width)));
+        }
+        list
+    }
+
+    fn n_weights(&self) -> usize {
+        self.matrices().iter().map(|(_, n, width)| n * width).sum()
+    }
+
+    /// Bytes of the matrices, each begun at a multiple of a cache line.
+    fn n_bytes(&self, dtype: DType) -> usize {
+        let bytes = |(_, n, width): &(String, usize, usize)| matrix_bytes(dtype, *n, *width);
+        self.matrices().iter().map(bytes).sum()
+    }
+
+    /// The model in this format; its matrices are written over `memory`.
+    fn model(&self, dtype: DType, memory: &mut Arc<Vec<u8>>) -> Result<Model> {
+        let block = Arc::get_mut(memory).context("the model before is still in use")?;
+        let mut rng = Rng::new(1);
+        let mut writer = self.metadata();
+        let mut places = Vec::new();
+        let (mut patterns, mut rest): (Vec<(usize, Vec<u8>)>, _) = (Vec::new(), 0);
+        for (name, n, width) in self.matrices() {
+            if !patterns.iter().any(|pattern| pattern.0 == width) {
+                patterns.push((width, pattern(dtype, width, &mut rng)));
+            }
+            let pattern = patterns.iter().find(|pattern| pattern.0 == width).map_or(&[][..], |p| &p.1);
+            let n_bytes = dtype.row_bytes(width).unwrap_or(0) * n;
+            let place = rest..rest + n_bytes;
+            for chunk in block[place.clone()].chunks_mut(pattern.len()) {
+                chunk.copy_from_slice(&pattern[..chunk.len()]);
+            }
+            rest += matrix_bytes(dtype, n, width);
+            writer.declare(&name, dtype, &[n, width]);
+            places.push(place);
+        }
+        let mut data: Vec<Bytes> =
+            places.into_iter().filter_map(|place| Bytes::new(memory.clone(), place)).collect();
+        let ones = Bytes::from_vec(1f32.to_le_bytes().repeat(self.n_embd));
+        let norms = (0..self.n_layers)
+            .flat_map(|layer| ["attn", "ffn"].map(|part| format!("blk.{layer}.{part}_norm.weight")))
+            .chain(["output_norm.weight".to_owned()]);
+        for name in norms {
+            writer.declare(&name, DType::F32, &[self.n_embd]);
+            data.push(ones.clone());
+        }
+        let gguf: Gguf = writer.assemble(format!("a model in {dtype}"), memory.len(), data)?;
+        Ok(Model::from_gguf(gguf)?)
+    }
+
+    fn metadata(&self) -> GgufWriter {
+        let mut writer = GgufWriter::new();
+        writer.set("general.architecture", "llama");
+        for (key, n) in [
+            ("vocab_size", self.n_vocab),
+            ("context_length", 2048),
+            ("embedding_length", self.n_embd),
+            ("feed_forward_length", self.n_ff),
+            ("block_count", self.n_layers),
+            ("attention.head_count", self.n_heads),
+            ("attention.head_count_kv", self.n_kv_heads),
+        ] {
+            writer.set(&format!("llama.{key}"), n as u32);
+        }
+        writer.set("llama.attention.layer_norm_rms_epsilon", 1e-5f32);
+        writer.set("tokenizer.ggml.model", "llama");
+        writer.set_strings("tokenizer.ggml.tokens", (0..self.n_vocab).map(|id| format!("t{id}")));
+        writer.set_numbers("tokenizer.ggml.scores", &vec![0f32; self.n_vocab]);
+        writer.set_numbers("tokenizer.ggml.token_type", &vec![1i32; self.n_vocab]);
+        writer
+    }
+}
+
+fn matrix_bytes(dtype: DType, n: usize, width: usize) -> usize {
+    (dtype.row_bytes(width).unwrap_or(0) * n).next_multiple_of(64)
+}
+
+/// Some rows of random numbers, of a size that keeps what is multiplied with them near its own.
+fn pattern(dtype: DType, width: usize, rng: &mut Rng) -> Vec<u8> {
+    let scale = (3.0 / width as f64).sqrt();
+    let mut bytes = vec![0; N_ROWS * dtype.row_bytes(width).unwrap_or(0)];
+    for row in bytes.chunks_mut(dtype.row_bytes(width).unwrap_or(1)) {
+        let values: Vec<f32> = (0..width).map(|_| ((rng.next_f64() * 2.0 - 1.0) * scale) as f32).collect();
+        encode_row(dtype, &values, None, row);
+    }
+    bytes
+}
+
+/// What was measured of a format.
+struct Row {
+    dtype: DType,
+    n_bytes: usize,
+    generate: Vec<f64>,
+    prompt: Vec<f64>,
+}
+
+impl Row {
+    fn bytes_per_second(&self) -> f64 {
+        summary(&self.generate).0 * self.n_bytes as f64
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<()> {
+    let shape = Shape::beyond(last_level_cache());
+    let options = arguments.engine.options(Some(GENERATE.n_ctx().max(PROMPT.n_ctx())))?;
+    let backend = backend(&options)?;
+    let rows = measure(&shape, &backend, &options, arguments.repeat)?;
+    print(arguments.json, &shape, &backend, &rows)
+}
+
+fn measure(
+    shape: &Shape,
+    backend: &CpuBackend,
+    options: &EngineOptions,
+    n_rounds: usize,
+) -> Result<Vec<Row>> {
+    let formats = DType::ALL.into_iter().filter(|dtype| dtype.is_quantized());
+    let row = |dtype| Row { dtype, n_bytes: shape.n_bytes(dtype), generate: vec![], prompt: vec![] };
+    let mut rows: Vec<Row> = formats.map(row).collect();
+    let mut memory = Arc::new(vec![0u8; rows.iter().map(|row| row.n_bytes).max().unwrap_or(0)]);
+    for round in 1..=n_rounds {
+        note!("round {round} of {n_rounds}");
+        for row in &mut rows {
+            let model = shape.model(row.dtype, &mut memory)?;
+            let mut engine = Engine::with_backend(model, backend, options)?;
+            for (test, samples) in [(GENERATE, &mut row.generate), (PROMPT, &mut row.prompt)] {
+                test.warm_up(&mut engine)?;
+                samples.push(test.measure(&mut engine)?);
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn print(as_json: bool, shape: &Shape, backend: &CpuBackend, rows: &[Row]) -> Result<()> {
+    let of = |dtype| rows.iter().find(|row| row.dtype == dtype);
+    let by_bytes = of(BY_BYTES).map_or(f64::NAN, Row::bytes_per_second);
+    let by_prompt = of(BY_PROMPT).map_or(f64::NAN, |row| summary(&row.prompt).0);
+    let mut out = io::stdout().lock();
+    if as_json {
+        let row = |row: &Row| {
+            json!({
+                "format": row.dtype.name(), "bytes": row.n_bytes, "bytes_per_weight": row.dtype.bits_per_weight() / 8.0,
+                "generate": row.generate, "generate_share": row.bytes_per_second() / by_bytes,
+                "prompt": row.prompt, "prompt_share": summary(&row.prompt).0 / by_prompt,
+            })
+        };
+        let object = json!({
+            "whit": env!("CARGO_PKG_VERSION"), "threads": backend.threads(), "level": backend.level().name(),
+            "weights": shape.n_weights(), "formats": rows.iter().map(row).collect::<Vec<_>>(),
+        });
+        return Ok(writeln!(out, "{object}")?);
+    }
+    let head = ["FORMAT", "BYTES/WEIGHT", "GENERATE", "SHARE", "PROMPT", "SHARE"];
+    let mut lines = vec![head.map(str::to_owned).to_vec()];
+    lines.extend(rows.iter().map(|row| {
+        let (generate, prompt) = (summary(&row.generate).0, summary(&row.prompt).0);
+        vec![
+            row.dtype.name().to_owned(),
+            format!("{:.4}", row.dtype.bits_per_weight() / 8.0),
+            format!("{generate:.2}"),
+            format!("{:.0} %", 100.0 * row.bytes_per_second() / by_bytes),
+            format!("{prompt:.1}"),
+            format!("{:.0} %", 100.0 * prompt / by_prompt),
+        ]
+    }));
+    output::table(&mut out, &[false, true, true, true, true, true], &lines)?;
+    note!(
+        "{} threads, {}; {} weights; tokens per second, medians of {}; shares of what the bytes allow by {BY_BYTES}, and of \
+         {BY_PROMPT}",
+        backend.threads(),
+        backend.level(),
+        crate::units::count(shape.n_weights() as u64),
+        rows.first().map_or(0, |row| row.generate.len()),
+    );
+    Ok(())
+}
+
+/// Bytes of the largest cache of this machine, where Linux tells.
+fn last_level_cache() -> usize {
+    let caches = fs::read_dir("/sys/devices/system/cpu/cpu0/cache").into_iter().flatten().flatten();
+    let size = |entry: fs::DirEntry| {
+        let text = fs::read_to_string(entry.path().join("size")).ok()?;
+        text.trim().strip_suffix('K')?.parse::<usize>().ok()?.checked_mul(1024)
+    };
+    caches.filter_map(size).max().unwrap_or(LAST_LEVEL_CACHE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every format runs, with the bytes that it promises, and no number in the table is missing.
+    #[test]
+    fn every_format_is_measured() -> Result<()> {
+        let shape = Shape { n_vocab: 64, n_embd: 256, n_ff: 512, n_heads: 4, n_kv_heads: 2, n_layers: 2 };
+        let options = EngineOptions { threads: Some(1), ctx: Some(256), ..EngineOptions::default() };
+        let rows = measure(&shape, &backend(&options)?, &options, 1)?;
+        assert_eq!(rows.len(), 12);
+        for row in rows {
+            let expected = shape.n_weights() as f64 * row.dtype.bits_per_weight() / 8.0;
+            assert!((row.n_bytes as f64 / expected - 1.0).abs() < 0.02, "{}: {}", row.dtype, row.n_bytes);
+            for speed in row.generate.iter().chain(&row.prompt) {
+                assert!(speed.is_finite() && *speed > 0.0, "{}", row.dtype);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_smallest_format_outgrows_the_cache() {
+        for cache in [1 << 20, 32 << 20, 96 << 20] {
+            let shape = Shape::beyond(cache);
+            assert!(shape.n_bytes(DType::Q2_K) >= OUTGROWS * cache, "{cache}: {}", shape.n_layers);
+        }
+        assert_eq!(Shape::beyond(1 << 40).n_layers, MAX_LAYERS);
+    }
+}
