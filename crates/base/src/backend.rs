@@ -71,6 +71,11 @@ pub enum CacheType {
     F16,
 }
 
+impl CacheType {
+    /// Every type, in the order of their numbers.
+    pub const ALL: [CacheType; 2] = [CacheType::F32, CacheType::F16];
+}
+
 /// Sizes that an executor allocates for.
 #[derive(Clone, Debug)]
 pub struct ExecutorLimits {

@@ -1,9 +1,10 @@
 //! Storage of cached keys and values.
 //!
-//! Per layer, a page holds for each key-value head the keys of [`PAGE_TOKENS`] tokens transposed,
-//! `(head_dim, PAGE_TOKENS)`, and their values, `(PAGE_TOKENS, head_dim)`; see `kernels::attention`.
+//! A page of a cache group holds [`PAGE_TOKENS`] tokens of all layers of the group, layer after layer, and in each, for
+//! every key-value head, the head's keys and then its values; `kernels::attention::element` says how these lie. So what a
+//! sequence has in the cache is mostly in one place, however short it is.
 
-use whit_base::{BackendError, CacheLayer, CacheType, PAGE_TOKENS};
+use whit_base::{BackendError, CacheGroup, CacheType, PAGE_TOKENS, Plan};
 
 use crate::memory::Memory;
 
@@ -12,67 +13,94 @@ pub(crate) fn padded_head_dim(head_dim: usize) -> usize {
     head_dim.next_multiple_of(16)
 }
 
-/// One layer's pages.
-pub(crate) struct LayerCache {
-    keys: Memory,
-    values: Memory,
-    /// Bytes of one page of one head.
-    head_bytes: usize,
+/// The pages of one cache group.
+struct Pages {
+    memory: Memory,
     /// Bytes of one page.
-    pub(crate) page_bytes: usize,
+    stride: usize,
     n_pages: usize,
 }
 
-impl LayerCache {
+/// Where a layer lies in the pages of its group.
+struct LayerPlace {
+    group: usize,
+    offset: usize,
+    /// Bytes of one head's keys in a page, and of its values.
+    head_bytes: usize,
+    n_kv_heads: usize,
+}
+
+/// Cached keys and values of all layers.
+pub(crate) struct Cache {
+    groups: Vec<Pages>,
+    layers: Vec<LayerPlace>,
+}
+
+/// Keys and values of a layer's head in page 0 of its group; those of page `p` lie `p * stride` further on.
+pub(crate) struct CachedHead {
+    pub(crate) keys: *mut u8,
+    pub(crate) values: *mut u8,
+    pub(crate) stride: usize,
+}
+
+impl Cache {
+    /// `n_pages` for each of the plan's `groups`.
     pub(crate) fn new(
-        layer: &CacheLayer,
+        plan: &Plan,
+        groups: &[CacheGroup],
         cache_type: CacheType,
-        n_pages: usize,
-    ) -> Result<LayerCache, BackendError> {
+        n_pages: &[usize],
+    ) -> Result<Cache, BackendError> {
         let element = match cache_type {
             CacheType::F32 => 4,
             CacheType::F16 => 2,
         };
-        let head_bytes = PAGE_TOKENS * padded_head_dim(layer.head_dim) * element;
-        let page_bytes = head_bytes * layer.n_kv_heads;
+        let mut strides = vec![0; groups.len()];
+        let layers = plan.caches.iter().enumerate().map(|(index, layer)| {
+            let within = |group: &CacheGroup| group.layers.iter().any(|id| id.0 as usize == index);
+            let group = groups.iter().position(within).unwrap_or(0);
+            let head_bytes = PAGE_TOKENS * padded_head_dim(layer.head_dim) * element;
+            let offset = strides[group];
+            strides[group] += 2 * head_bytes * layer.n_kv_heads;
+            LayerPlace { group, offset, head_bytes, n_kv_heads: layer.n_kv_heads }
+        });
+        let layers = layers.collect();
         let what = "the key-value cache";
-        let total =
-            page_bytes.checked_mul(n_pages).ok_or(BackendError::OutOfMemory { what, bytes: usize::MAX })?;
-        Ok(LayerCache {
-            keys: Memory::new(total, what)?,
-            values: Memory::new(total, what)?,
-            head_bytes,
-            page_bytes,
-            n_pages,
-        })
+        let pages = strides.into_iter().zip(n_pages).map(|(stride, &n_pages)| {
+            let total =
+                n_pages.checked_mul(stride).ok_or(BackendError::OutOfMemory { what, bytes: usize::MAX })?;
+            Ok(Pages { memory: Memory::large(total, what)?, stride, n_pages })
+        });
+        Ok(Cache { groups: pages.collect::<Result<_, _>>()?, layers })
     }
 
-    /// Keys and values of `kv_head` in page 0; page `p` is `p * page_bytes` further on.
-    pub(crate) fn head(&self, kv_head: usize) -> (*mut u8, *mut u8) {
-        let offset = kv_head * self.head_bytes;
-        assert!(offset < self.page_bytes);
-        // SAFETY: the offset lies within page 0.
-        unsafe { (self.keys.ptr::<u8>().add(offset), self.values.ptr::<u8>().add(offset)) }
+    /// Which group's page table leads to a layer.
+    pub(crate) fn group_of(&self, layer: usize) -> usize {
+        self.layers[layer].group
     }
 
-    /// Copies a page.
-    pub(crate) fn copy_page(&mut self, from: usize, to: usize) {
-        assert!(from < self.n_pages && to < self.n_pages, "pages {from} and {to} of {}", self.n_pages);
-        for memory in [&self.keys, &self.values] {
-            let base = memory.ptr::<u8>();
-            // SAFETY: both pages lie within the block; `copy` allows equal ones.
-            unsafe {
-                std::ptr::copy(
-                    base.add(from * self.page_bytes),
-                    base.add(to * self.page_bytes),
-                    self.page_bytes,
-                )
-            }
-        }
+    /// Where `kv_head` of a layer lies.
+    pub(crate) fn head(&self, layer: usize, kv_head: usize) -> CachedHead {
+        let place = &self.layers[layer];
+        assert!(kv_head < place.n_kv_heads, "head {kv_head} of {}", place.n_kv_heads);
+        let pages = &self.groups[place.group];
+        let offset = place.offset + 2 * kv_head * place.head_bytes;
+        // SAFETY: both lie within page 0 if there is one; without pages nothing is read through them.
+        let keys = pages.memory.ptr::<u8>().wrapping_add(offset);
+        CachedHead { keys, values: keys.wrapping_add(place.head_bytes), stride: pages.stride }
+    }
+
+    /// Copies a page of a group.
+    pub(crate) fn copy_page(&mut self, group: usize, from: usize, to: usize) {
+        let Pages { memory, stride, n_pages } = &self.groups[group];
+        assert!(from < *n_pages && to < *n_pages, "pages {from} and {to} of {n_pages}");
+        let base = memory.ptr::<u8>();
+        // SAFETY: both pages lie within the block; `copy` allows equal ones.
+        unsafe { std::ptr::copy(base.add(from * stride), base.add(to * stride), *stride) }
     }
 
     /// Bytes reserved.
     pub(crate) fn bytes(&self) -> usize {
-        self.keys.len() + self.values.len()
+        self.groups.iter().map(|pages| pages.memory.len()).sum()
     }
 }

@@ -3,13 +3,15 @@
 
 mod common;
 
+use std::ops::Range;
+
 use common::{Random, backends, weight};
 use whit_base::reference::ReferenceBackend;
 use whit_base::{
-    Activation, AttendSpec, Backend, Batch, CacheLayer, CacheType, DType, Executor, ExecutorLimits,
-    LogitsSpec, NormKind, Plan, PlanBuilder, PoolKind, Pooling, Rope, RopeStyle, Segment, Sight,
+    Activation, AttendSpec, Backend, Batch, Bytes, CacheLayer, CacheType, DType, Executor, ExecutorLimits,
+    LogitsSpec, NormKind, Plan, PlanBuilder, PoolKind, Pooling, Rope, RopeStyle, Segment, Sight, Weight,
 };
-use whit_cpu::{CpuBackend, CpuConfig};
+use whit_cpu::{CpuBackend, CpuConfig, Level};
 
 const VOCAB: usize = 70;
 
@@ -101,33 +103,48 @@ fn token(sequence: usize, position: usize) -> u32 {
 
 /// Runs steps of `(sequence, n_tokens)` groups and returns the logits of the last row of every group.
 fn drive(executor: &mut dyn Executor, steps: &[&[(usize, usize)]]) -> Vec<Vec<f32>> {
+    let mut all = Vec::new();
+    drive_with(executor, 2, steps, |rows| rows.end - 1..rows.end, |_, logits| all.push(logits));
+    all
+}
+
+/// Runs them on a plan of one cache group and returns the logits of all rows, by sequence.
+fn drive_rows(executor: &mut dyn Executor, steps: &[&[(usize, usize)]]) -> [Vec<Vec<f32>>; 2] {
+    let mut all = [Vec::new(), Vec::new()];
+    drive_with(executor, 1, steps, |rows| rows, |sequence, logits| all[sequence].push(logits));
+    all
+}
+
+/// Runs them, and hands out the logits of the rows that `wanted` makes of those of each group.
+fn drive_with(
+    executor: &mut dyn Executor,
+    n_groups: usize,
+    steps: &[&[(usize, usize)]],
+    wanted: impl Fn(Range<usize>) -> Range<usize>,
+    mut sink: impl FnMut(usize, Vec<f32>),
+) {
     let mut length = [0usize; 2];
     let tables = [tables(0), tables(1)];
-    let mut all = Vec::new();
     for step in steps {
         let (mut tokens, mut segments, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
+        let mut owners = Vec::new();
         for &(sequence, n) in *step {
-            let start = tokens.len();
+            let rows = tokens.len()..tokens.len() + n;
             tokens.extend((0..n).map(|i| token(sequence, length[sequence] + i)));
+            outputs.extend(wanted(rows.clone()));
+            owners.resize(outputs.len(), sequence);
             segments.push(Segment {
-                rows: start..start + n,
+                rows,
                 first_position: length[sequence],
-                pages: tables[sequence].iter().map(|table| &table[..]).collect(),
+                pages: tables[sequence].iter().take(n_groups).map(|table| &table[..]).collect(),
             });
-            outputs.push(start + n - 1);
             length[sequence] += n;
         }
         let mut logits = vec![0f32; outputs.len() * VOCAB];
-        executor
-            .run(
-                &Batch { tokens: &tokens, types: &[], segments: &segments, outputs: &outputs, pools: &[] },
-                &mut logits,
-                &mut [],
-            )
-            .unwrap();
-        all.extend(logits.chunks(VOCAB).map(<[f32]>::to_vec));
+        let batch = Batch { tokens: &tokens, types: &[], segments: &segments, outputs: &outputs, pools: &[] };
+        executor.run(&batch, &mut logits, &mut []).unwrap();
+        owners.into_iter().zip(logits.chunks(VOCAB)).for_each(|(owner, row)| sink(owner, row.to_vec()));
     }
-    all
 }
 
 #[test]
@@ -322,4 +339,65 @@ fn a_plan_may_give_vectors_alone() {
     let (got, refused) = run(CpuBackend::new(CpuConfig::default()).unwrap().load(build(), limits).unwrap());
     assert!(got.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6 && *a != 0.0));
     assert!(refused.unwrap_err().to_string().contains("has none"));
+}
+
+/// Attention alone, so that nothing else can make a row depend on its batch: tokens give queries, keys and values, and
+/// the logits are the first values of what is attended to.
+fn attention_plan(head_dim: usize, window: Option<usize>) -> Plan {
+    let mut random = Random(11);
+    let mut p = PlanBuilder::new();
+    let (n_heads, n_kv_heads) = (6, 2);
+    let [q, k, v] = [("q", n_heads), ("k", n_kv_heads), ("v", n_kv_heads)].map(|(name, n)| {
+        let table = weight(&mut p, &mut random, DType::F32, VOCAB, n * head_dim);
+        p.embed(name, table, 8.0)
+    });
+    let cache = p.cache(CacheLayer { n_kv_heads, head_dim, window });
+    let (softcap, sight) = (window.map(|_| 5.0), Sight::Before);
+    let spec = AttendSpec { cache, n_heads, scale: 0.2, softcap, sight, bias: None };
+    let x = p.attend("attend", q, k, v, spec).unwrap();
+    let width = n_heads * head_dim;
+    let mut identity = vec![0f32; VOCAB * width];
+    (0..VOCAB).for_each(|i| identity[i * width + i] = 1.0);
+    let data = Bytes::from_vec(identity.iter().flat_map(|x| x.to_le_bytes()).collect());
+    let (name, dtype) = ("identity".to_owned(), DType::F32);
+    let head = p.weight(Weight { name, dtype, n_rows: VOCAB, n_cols: width, data });
+    let x = p.select("select", x);
+    p.logits(x, LogitsSpec::new(head)).unwrap()
+}
+
+/// A row gets the same bits alone, among others of its sequence, beside other sequences, and on any number of threads.
+#[test]
+fn attention_of_a_row_does_not_depend_on_its_batch() {
+    let whole: &[&[(usize, usize)]] = &[&[(0, 300)], &[(0, 13)], &[(1, 60)]];
+    let alone = [[(0, 1)].as_slice(); 313];
+    let pieces: &[&[(usize, usize)]] =
+        &[&[(1, 37), (0, 150)], &[(0, 63)], &[(0, 60), (1, 1)], &[(0, 28)], &[(0, 5), (1, 22)], &[(0, 7)]];
+    for cache_type in CacheType::ALL {
+        for (head_dim, window) in [(64, None), (32, Some(70))] {
+            for level in Level::ALL.into_iter().filter(|level| level.is_supported()) {
+                let run = |threads: usize, steps: &[&[(usize, usize)]]| {
+                    let backend =
+                        CpuBackend::new(CpuConfig { threads: Some(threads), level: Some(level) }).unwrap();
+                    let n_pages = vec![40];
+                    let limits = ExecutorLimits { cache_type, max_rows: 400, max_outputs: 400, n_pages };
+                    let plan = attention_plan(head_dim, window);
+                    drive_rows(&mut *backend.load(plan, limits).unwrap(), steps)
+                };
+                let expected = run(1, whole);
+                for (threads, steps) in [(2, whole), (1, pieces), (3, pieces), (1, &alone)] {
+                    let got = run(threads, steps);
+                    for (sequence, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                        for (position, (got, expected)) in got.iter().zip(expected).enumerate() {
+                            let same = got.iter().zip(expected).all(|(a, b)| a.to_bits() == b.to_bits());
+                            let n = steps.len();
+                            assert!(
+                                same,
+                                "{level} {cache_type:?} {head_dim}: {threads} threads, {n} steps: {position} of {sequence}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

@@ -14,16 +14,16 @@ mod step;
 use std::sync::atomic::AtomicUsize;
 
 use whit_base::{
-    Backend, BackendError, Batch, CacheType, Executor, ExecutorLimits, NO_PAGE, PAGE_TOKENS, Plan,
-    PoolOutput, assign_slots, fuse,
+    Backend, BackendError, Batch, Executor, ExecutorLimits, NO_PAGE, PAGE_TOKENS, Plan, PoolOutput,
+    assign_slots, fuse,
 };
 
-use crate::cache::{LayerCache, padded_head_dim};
+use crate::cache::{Cache, padded_head_dim};
 use crate::kernels::{Kernels, gemm_scratch_bytes};
 use crate::level::{Level, LevelError};
 use crate::memory::Memory;
 use crate::pool::Pool;
-use attend::{AttendItem, GroupItems};
+use attend::{CutLimits, GroupItems};
 use experts::Gathered;
 use step::{Buf, RopeTable, Step};
 
@@ -78,6 +78,9 @@ impl Backend for CpuBackend {
     }
 }
 
+/// Blocks of attention that one batch may cut.
+const MAX_CUTS: usize = 1 << 10;
+
 /// Scratch of one thread: a multiplication's tiles, or an attention block.
 pub(crate) struct Scratch {
     memory: Memory,
@@ -91,8 +94,7 @@ pub(crate) struct CpuExecutor {
     pub(crate) kernels: &'static Kernels,
     pub(crate) steps: Vec<Step>,
     pub(crate) ropes: Vec<RopeTable>,
-    caches: Vec<LayerCache>,
-    group_of_layer: Vec<usize>,
+    pub(crate) cache: Cache,
     windows: Vec<Option<usize>>,
     limits: ExecutorLimits,
     n_vocab: usize,
@@ -109,9 +111,8 @@ pub(crate) struct CpuExecutor {
     pub(crate) scratch: Vec<Scratch>,
     /// Queries of the current attention, normalized, rotated and scaled: `(kv_head, row, head in group, head_dim)`.
     pub(crate) queries: Memory,
-    /// Results of attention splits, see `attend`.
+    /// Results of the pieces of cut attention blocks, and how many of each block are done; see `attend`.
     pub(crate) partials: Memory,
-    pub(crate) partial_stride: usize,
     pub(crate) split_done: Vec<AtomicUsize>,
     /// Attention items of the current batch.
     items: Vec<GroupItems>,
@@ -135,16 +136,7 @@ impl CpuExecutor {
             )));
         }
         let plan = fuse(plan);
-        let mut group_of_layer = vec![0; plan.caches.len()];
-        for (group, members) in groups.iter().enumerate() {
-            for layer in &members.layers {
-                group_of_layer[layer.0 as usize] = group;
-            }
-        }
-        let caches = plan.caches.iter().zip(&group_of_layer);
-        let caches = caches
-            .map(|(layer, &group)| LayerCache::new(layer, limits.cache_type, limits.n_pages[group]))
-            .collect::<Result<Vec<_>, _>>()?;
+        let cache = Cache::new(&plan, &groups, limits.cache_type, &limits.n_pages)?;
 
         let slots = assign_slots(&plan);
         let mut buffers = Vec::new();
@@ -177,7 +169,7 @@ impl CpuExecutor {
         let mut shapes = Vec::new();
         for step in &mut steps {
             let Step::Attend(attend) = step else { continue };
-            let (group, shape) = (group_of_layer[attend.cache], (attend.n_heads, attend.n_kv_heads));
+            let (group, shape) = (cache.group_of(attend.cache), (attend.n_heads, attend.n_kv_heads));
             let alike = |items: &GroupItems| items.group == group && items.sight == attend.sight;
             attend.items = items.iter().position(alike).unwrap_or(items.len());
             if attend.items == items.len() {
@@ -218,14 +210,14 @@ impl CpuExecutor {
         let scratch = (0..backend.threads)
             .map(|_| Ok(Scratch { memory: Memory::new(scratch_bytes, "thread scratch")? }))
             .collect::<Result<Vec<_>, BackendError>>()?;
-        let n_splits = steps.iter().filter_map(|step| match step {
+        let n_partials = steps.iter().filter_map(|step| match step {
             Step::Attend(attend) => {
-                let n_pages = limits.n_pages[group_of_layer[attend.cache]];
-                Some(attend::max_splits(attend.n_kv_heads, n_pages, limits.max_rows))
+                let n_pages = limits.n_pages[cache.group_of(attend.cache)];
+                Some(attend::max_partials(attend, n_pages, limits.max_rows))
             }
             _ => None,
         });
-        let n_splits = n_splits.max().unwrap_or(0);
+        let n_partials = n_partials.max().unwrap_or(0);
         let n_positions = steps.iter().filter_map(|step| match step {
             Step::EmbedPosition { table, .. } => Some(table.n_rows),
             _ => None,
@@ -236,7 +228,6 @@ impl CpuExecutor {
             _ => None,
         });
         let n_types = n_types.min();
-        let partial_stride = max_group * (max_head_dim + 2);
         let pool =
             Pool::new(backend.threads).map_err(|error| unsupported(format!("starting threads: {error}")))?;
         Ok(CpuExecutor {
@@ -245,8 +236,7 @@ impl CpuExecutor {
             kernels,
             steps,
             ropes,
-            caches,
-            group_of_layer,
+            cache,
             windows: groups.iter().map(|group| group.window).collect(),
             n_vocab: plan.n_vocab,
             n_positions: n_positions.unwrap_or(u32::MAX as usize),
@@ -257,31 +247,14 @@ impl CpuExecutor {
             selected: Vec::new(),
             scratch,
             queries: Memory::of::<f32>(max_queries, "attention queries")?,
-            partials: Memory::of::<f32>(n_splits * partial_stride, "attention partials")?,
-            partial_stride,
-            split_done: (0..n_splits).map(|_| AtomicUsize::new(0)).collect(),
+            partials: Memory::of::<f32>(n_partials, "attention partials")?,
+            split_done: (0..MAX_CUTS).map(|_| AtomicUsize::new(0)).collect(),
             items,
             gathered,
             buffers,
             limits,
             _plan: plan,
         })
-    }
-
-    pub(crate) fn cache(&self, layer: usize) -> &LayerCache {
-        &self.caches[layer]
-    }
-
-    pub(crate) fn cache_type(&self) -> CacheType {
-        self.limits.cache_type
-    }
-
-    pub(crate) fn items(&self, index: usize) -> &[AttendItem] {
-        self.items[index].items()
-    }
-
-    pub(crate) fn group_of_layer(&self, layer: usize) -> usize {
-        self.group_of_layer[layer]
     }
 
     /// Checks everything about a batch that pointers will rely on.
@@ -367,12 +340,17 @@ impl Executor for CpuExecutor {
     fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32], pooled: &mut [f32]) -> Result<(), BackendError> {
         batch.selected(self.pool_output.map(|pool| pool.kind), &mut self.selected);
         self.validate(batch, logits, pooled)?;
+        let cuts = CutLimits {
+            n_threads: self.threads,
+            n_floats: self.partials.len() / size_of::<f32>(),
+            n_counters: self.split_done.len(),
+        };
         for (index, items) in self.items.iter_mut().enumerate() {
             let layers = self.steps.iter().filter_map(|step| match step {
                 Step::Attend(attend) if attend.items == index => Some(&**attend),
                 _ => None,
             });
-            items.rebuild(batch, layers, self.windows[items.group], self.split_done.len());
+            items.rebuild(batch, layers, self.windows[items.group], cuts);
         }
         let Some(mut pool) = self.pool.take() else {
             return Err(BackendError::InvalidBatch(
@@ -385,17 +363,12 @@ impl Executor for CpuExecutor {
     }
 
     fn copy_page(&mut self, group: usize, from: u32, to: u32, _n_tokens: usize) {
-        for (layer, cache) in self.caches.iter_mut().enumerate() {
-            if self.group_of_layer[layer] == group {
-                cache.copy_page(from as usize, to as usize);
-            }
-        }
+        self.cache.copy_page(group, from as usize, to as usize);
     }
 
     fn memory(&self) -> usize {
         let buffers: usize = self.buffers.iter().map(Memory::len).sum();
         let scratch: usize = self.scratch.iter().map(|scratch| scratch.memory.len()).sum();
-        let caches: usize = self.caches.iter().map(LayerCache::bytes).sum();
-        buffers + scratch + caches + self.queries.len() + self.partials.len()
+        buffers + scratch + self.cache.bytes() + self.queries.len() + self.partials.len()
     }
 }

@@ -14,10 +14,10 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
-use whit_base::{Activation, DType, RopeStyle};
+use whit_base::{Activation, CacheType, DType, RopeStyle};
 
 use crate::level::Level;
-use attention::AttendBlock;
+use attention::{AttendBlock, Partial};
 use rows::QuantRow;
 
 /// Rows rounded to 8-bit groups; see [`QuantRow`].
@@ -100,6 +100,10 @@ pub(crate) const fn gemm_scratch_bytes(n_cols: usize) -> usize {
 
 type Gemv = unsafe fn(&GemvJob);
 type Gemm = unsafe fn(&GemmJob);
+/// Attention of a block of queries over one piece of the cache.
+pub(crate) type Attend = unsafe fn(&AttendBlock<'_>);
+/// Writes a key and a value to pages of the cache as token number so-and-so; the padded head size comes last.
+pub(crate) type Append = unsafe fn(*const f32, *const f32, *mut u8, *mut u8, usize, usize);
 
 /// Kernels of one level. All pointers may only be called on a host that supports the level.
 pub(crate) struct Kernels {
@@ -113,10 +117,10 @@ pub(crate) struct Kernels {
     pub(crate) softcap: unsafe fn(*mut f32, f32, usize),
     pub(crate) rope: unsafe fn(RopeStyle, *mut f32, *const f32, *const f32, usize),
     pub(crate) quantize: unsafe fn(*const f32, QuantRow, usize, usize),
-    pub(crate) attend_f16: unsafe fn(&AttendBlock<'_>),
-    pub(crate) attend_f32: unsafe fn(&AttendBlock<'_>),
-    pub(crate) append_f16: unsafe fn(*const f32, *const f32, *mut u8, *mut u8, usize, usize),
-    pub(crate) append_f32: unsafe fn(*const f32, *const f32, *mut u8, *mut u8, usize, usize),
+    /// By [`CacheType`].
+    attend: [Attend; CacheType::ALL.len()],
+    append: [Append; CacheType::ALL.len()],
+    pub(crate) merge: unsafe fn(Partial, Partial, usize, usize),
     pub(crate) float_f32: unsafe fn(&FloatJob),
     pub(crate) float_f16: unsafe fn(&FloatJob),
     pub(crate) float_bf16: unsafe fn(&FloatJob),
@@ -148,6 +152,16 @@ impl Kernels {
         self.gemm[dtype as usize]
     }
 
+    /// Attention over a cache of that type.
+    pub(crate) fn attend(&self, cache_type: CacheType) -> Attend {
+        self.attend[cache_type as usize]
+    }
+
+    /// Writing to a cache of that type.
+    pub(crate) fn append(&self, cache_type: CacheType) -> Append {
+        self.append[cache_type as usize]
+    }
+
     /// Whether the format runs on this level's own integer kernels and not on the portable ones.
     #[cfg(test)]
     pub(crate) fn is_native(&self, dtype: DType) -> bool {
@@ -155,13 +169,14 @@ impl Kernels {
     }
 }
 
-/// Instantiates the shared f32 kernels for one level. `$gemv` and `$gemm` fill the quantized part.
+/// Instantiates the shared f32 kernels for one level. The four numbers shape [`attention::attend`]; `$gemv` and `$gemm` fill
+/// the quantized part.
 macro_rules! level {
-    ($module:ident, $level:expr, $simd:ty, [$($features:meta)?], $nv:literal, $qb:literal, $dt:literal, $gemv:expr, $gemm:expr, { $($extra:item)* }) => {
+    ($module:ident, $level:expr, $simd:ty, [$($features:meta)?], [$nt:literal, $qk:literal, $dt:literal, $qv:literal], $gemv:expr, $gemm:expr, { $($extra:item)* }) => {
         mod $module {
             #![expect(clippy::undocumented_unsafe_blocks, reason = "each wrapper passes its caller's promise on")]
             use super::*;
-            use crate::kernels::attention::{Half, append, attend};
+            use crate::kernels::attention::{self, Element, Half};
             use crate::kernels::float_linear::{BF16, F16, F32, FloatWeight, float_rows, float_tiles};
             use crate::simd::Simd;
 
@@ -180,10 +195,9 @@ macro_rules! level {
                 softcap,
                 rope,
                 quantize,
-                attend_f16,
-                attend_f32,
-                append_f16,
-                append_f32,
+                attend: [attend_as::<f32>, attend_as::<Half>],
+                append: [append_as::<f32>, append_as::<Half>],
+                merge,
                 float_f32,
                 float_f16,
                 float_bf16,
@@ -228,20 +242,16 @@ macro_rules! level {
                 unsafe { rows::quantize::<S>(x, row, n0, n) }
             }
             $(#[$features])?
-            unsafe fn attend_f16(block: &AttendBlock<'_>) {
-                unsafe { attend::<S, Half, $nv, $qb, $dt>(block) }
+            unsafe fn attend_as<E: Element>(block: &AttendBlock<'_>) {
+                unsafe { attention::attend::<S, E, $nt, $qk, $dt, $qv>(block) }
             }
             $(#[$features])?
-            unsafe fn attend_f32(block: &AttendBlock<'_>) {
-                unsafe { attend::<S, f32, $nv, $qb, $dt>(block) }
+            unsafe fn append_as<E: Element>(key: *const f32, value: *const f32, k: *mut u8, v: *mut u8, token: usize, head_dim: usize) {
+                unsafe { attention::append::<S, E>(key, value, k.cast(), v.cast(), token, head_dim) }
             }
             $(#[$features])?
-            unsafe fn append_f16(key: *const f32, value: *const f32, k: *mut u8, v: *mut u8, token: usize, head_dim: usize) {
-                unsafe { append::<S, Half>(key, value, k.cast(), v.cast(), token, head_dim) }
-            }
-            $(#[$features])?
-            unsafe fn append_f32(key: *const f32, value: *const f32, k: *mut u8, v: *mut u8, token: usize, head_dim: usize) {
-                unsafe { append::<S, f32>(key, value, k.cast(), v.cast(), token, head_dim) }
+            unsafe fn merge(from: Partial, into: Partial, n_queries: usize, head_dim: usize) {
+                unsafe { attention::merge::<S>(from, into, n_queries, head_dim) }
             }
             /// Weight rows of a tile: as many as registers hold sums of, which AVX2 has half as many of as the others.
             const R: usize = match <S as Simd>::N {
@@ -282,7 +292,7 @@ macro_rules! level {
                 }
             }
 
-            const _: () = assert!($nv * <S as Simd>::N == whit_base::PAGE_TOKENS);
+            const _: () = assert!(whit_base::PAGE_TOKENS.is_multiple_of($nt * <S as Simd>::N) && $qk <= 8 && $qv <= 8);
         }
     };
 }
@@ -320,9 +330,7 @@ level!(
     Level::Scalar,
     crate::simd::scalar::Scalar,
     [],
-    32,
-    1,
-    16,
+    [16, 1, 16, 1],
     [portable::gemv; DType::ALL.len()],
     [portable::gemm; DType::ALL.len()],
     {}
@@ -334,9 +342,7 @@ level!(
     Level::Avx2,
     crate::simd::avx2::Avx2,
     [target_feature(enable = "avx2,fma,f16c")],
-    4,
-    2,
-    4,
+    [2, 6, 2, 6],
     per_format!(gemv),
     per_format!(gemm),
     {
@@ -357,9 +363,7 @@ level!(
     Level::Avx512,
     crate::simd::avx512::Avx512,
     [target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")],
-    2,
-    8,
-    4,
+    [2, 8, 4, 6],
     per_format!(gemv),
     per_format!(gemm),
     {
@@ -380,9 +384,7 @@ level!(
     Level::Neon,
     crate::simd::neon::Neon,
     [target_feature(enable = "neon,dotprod")],
-    8,
-    2,
-    8,
+    [4, 6, 4, 6],
     per_format!(gemv),
     per_format!(gemm),
     {

@@ -7,9 +7,9 @@
 
 use whit_base::quant::{decode_row, encode_row};
 use whit_base::reference::ops;
-use whit_base::{Activation, DType, NormKind, PAGE_TOKENS, Rope, RopeStyle};
+use whit_base::{Activation, CacheType, DType, NormKind, PAGE_TOKENS, Rope, RopeStyle};
 
-use super::attention::{AttendBlock, DistanceBias};
+use super::attention::{AttendBlock, DistanceBias, PIECE_PAGES, PIECE_TOKENS, Partial};
 use super::{FloatJob, GEMM_ROWS, GemmJob, GemvJob, Kernels, QuantMatrix, gemm_scratch_bytes};
 use crate::level::Level;
 
@@ -402,6 +402,140 @@ fn rotation_matches_the_scalar_truth() {
     }
 }
 
+/// Keys and values of one head in pages, as a level stores them.
+struct Cached {
+    kernels: &'static Kernels,
+    cache_type: CacheType,
+    head_dim: usize,
+    k: Vec<u64>,
+    v: Vec<u64>,
+    page_bytes: usize,
+    pages: Vec<u32>,
+}
+
+/// What a block of queries sees of a cache, and how.
+#[derive(Clone, Copy)]
+struct How {
+    window: usize,
+    ahead: usize,
+    bias: Option<DistanceBias>,
+    softcap: Option<f32>,
+    span: (usize, usize),
+}
+
+impl Cached {
+    fn new(
+        kernels: &'static Kernels,
+        cache_type: CacheType,
+        keys: &[Vec<f32>],
+        values: &[Vec<f32>],
+    ) -> Cached {
+        let head_dim = keys[0].len();
+        let n_pages = keys.len().div_ceil(PAGE_TOKENS);
+        let page_bytes = PAGE_TOKENS * head_dim * if cache_type == CacheType::F16 { 2 } else { 4 };
+        // Unwritten entries hold NaN: none may reach a result.
+        let empty = vec![u64::MAX; n_pages * page_bytes / 8];
+        // Pages in reverse order, to catch an executor that ignores the table.
+        let pages: Vec<u32> = (0..n_pages as u32).rev().collect();
+        let mut cache =
+            Cached { kernels, cache_type, head_dim, k: empty.clone(), v: empty, page_bytes, pages };
+        let append = kernels.append(cache_type);
+        for (t, (key, value)) in keys.iter().zip(values).enumerate() {
+            let at = cache.pages[t / PAGE_TOKENS] as usize * page_bytes;
+            let (k, v) = (cache.k.as_mut_ptr().cast::<u8>(), cache.v.as_mut_ptr().cast::<u8>());
+            unsafe {
+                append(key.as_ptr(), value.as_ptr(), k.add(at), v.add(at), t % PAGE_TOKENS, head_dim);
+            }
+        }
+        cache
+    }
+
+    /// `(queries, head_dim)` results, over all pieces of the span.
+    fn attend(&self, q: &[f32], positions: &[u32], how: How) -> Vec<f32> {
+        let n_queries = positions.len();
+        let floats = Partial::floats(n_queries, self.head_dim);
+        let mut scores = vec![0f32; n_queries * PIECE_TOKENS];
+        let (mut piece, mut total) = (vec![f32::NAN; floats], vec![0f32; floats]);
+        let (piece, total) = unsafe {
+            (Partial::at(piece.as_mut_ptr(), n_queries), Partial::at(total.as_mut_ptr(), n_queries))
+        };
+        for i in 0..n_queries {
+            unsafe { *total.max.add(i) = f32::NEG_INFINITY };
+        }
+        let (mut from, to) = how.span;
+        while from < to {
+            let end = to.min((from / PIECE_TOKENS + 1) * PIECE_TOKENS);
+            let block = AttendBlock {
+                q: q.as_ptr(),
+                n_queries,
+                head_dim: self.head_dim,
+                positions,
+                window: how.window,
+                ahead: how.ahead,
+                bias: how.bias,
+                softcap: how.softcap,
+                pages: &self.pages,
+                span: (from, end),
+                k: self.k.as_ptr().cast(),
+                v: self.v.as_ptr().cast(),
+                page_stride: self.page_bytes,
+                next: [std::ptr::null(); PIECE_PAGES],
+                scores: scores.as_mut_ptr(),
+                result: piece,
+            };
+            unsafe {
+                self.kernels.attend(self.cache_type)(&block);
+                (self.kernels.merge)(piece, total, n_queries, self.head_dim);
+            }
+            from = end;
+        }
+        let value = |i: usize| unsafe { *total.acc.add(i) / *total.sum.add(i / self.head_dim) };
+        (0..n_queries * self.head_dim).map(value).collect()
+    }
+}
+
+/// Of a block of queries, each gets what it gets alone, bit for bit.
+#[test]
+fn attention_of_a_query_does_not_depend_on_its_block() {
+    let mut random = Random(7);
+    for (head_dim, first, n_queries, window, softcap) in [
+        (64, 0, 13, usize::MAX, None),
+        (64, 380, 23, usize::MAX, None),
+        (48, 250, 9, 140, Some(4.0)),
+        (128, 120, 17, 21, None),
+    ] {
+        let tokens = first + n_queries;
+        let keys: Vec<Vec<f32>> = (0..tokens).map(|_| random.vec(head_dim)).collect();
+        let values: Vec<Vec<f32>> = (0..tokens).map(|_| random.vec(head_dim)).collect();
+        let q = random.vec(n_queries * head_dim);
+        for kernels in levels() {
+            for cache_type in CacheType::ALL {
+                let cache = Cached::new(kernels, cache_type, &keys, &values);
+                let attend = |queries: std::ops::Range<usize>| {
+                    let positions: Vec<u32> = queries.clone().map(|i| (first + i) as u32).collect();
+                    let start = (first + queries.start + 1).saturating_sub(window);
+                    let span = (start, first + queries.end);
+                    let how = How { window, ahead: 0, bias: None, softcap, span };
+                    cache.attend(&q[queries.start * head_dim..queries.end * head_dim], &positions, how)
+                };
+                let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                let all = attend(0..n_queries);
+                for n in 1..8 {
+                    for i in (0..n_queries).step_by(n) {
+                        let some = attend(i..(i + n).min(n_queries));
+                        let expected = &all[i * head_dim..][..some.len()];
+                        let level = kernels.level;
+                        assert!(
+                            bits(&some) == bits(expected),
+                            "{level} {cache_type:?} {head_dim}: {n} from {i}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn attention_matches_the_scalar_truth() {
     let mut random = Random(6);
@@ -428,6 +562,9 @@ fn attention_matches_the_scalar_truth() {
         (32, 11, 70, all, None, 0, Some((100, all, Some(5)))),
         (16, 5, 33, all, Some(4.0), 0, Some((31, all, Some(32)))),
         (16, 5, 90, 1, None, 64, Some((3, 0, Some(0)))),
+        (64, 7, 250, all, None, 0, None),
+        (48, 3, 380, 200, Some(3.0), 160, None),
+        (16, 13, 300, all, None, 0, Some((90, all, Some(150)))),
     ];
     for &(head_dim, n_queries, first, window, softcap, from, behind) in cases {
         let (n_behind, ahead, reach) = behind.unwrap_or((0, 0, None));
@@ -437,57 +574,26 @@ fn attention_matches_the_scalar_truth() {
         let bias_rows: Vec<Vec<f32>> =
             by_distance.iter().map(|row| super::attention::bias_row(row).collect()).collect();
         let bias_table = bias_rows.concat();
-        let n_pages = n_tokens.div_ceil(PAGE_TOKENS);
-        // Pages in reverse order, to catch an executor that ignores the table.
-        let pages: Vec<u32> = (0..n_pages as u32).rev().collect();
         let keys: Vec<Vec<f32>> = (0..n_tokens).map(|_| random.vec(head_dim)).collect();
         let values: Vec<Vec<f32>> = (0..n_tokens).map(|_| random.vec(head_dim)).collect();
         let q = random.vec(n_queries * head_dim);
         for kernels in levels() {
-            for bytes in [2usize, 4] {
-                let append = if bytes == 2 { kernels.append_f16 } else { kernels.append_f32 };
-                let attend = if bytes == 2 { kernels.attend_f16 } else { kernels.attend_f32 };
-                let page_bytes = PAGE_TOKENS * head_dim * bytes;
-                // Unwritten entries hold NaN: none may reach a result.
-                let mut k = vec![0xffu8; n_pages * page_bytes];
-                let mut v = vec![0xffu8; n_pages * page_bytes];
-                for t in 0..n_tokens {
-                    let at = pages[t / PAGE_TOKENS] as usize * page_bytes;
-                    unsafe {
-                        let (k, v) = (k.as_mut_ptr().add(at), v.as_mut_ptr().add(at));
-                        append(keys[t].as_ptr(), values[t].as_ptr(), k, v, t % PAGE_TOKENS, head_dim);
-                    }
-                }
-                let positions: Vec<u32> = (first..n_tokens).map(|p| p as u32).collect();
-                let mut scores = vec![0f32; n_queries * PAGE_TOKENS];
-                let (mut max, mut sum) = (vec![0f32; n_queries], vec![0f32; n_queries]);
-                let mut acc = vec![f32::NAN; n_queries * head_dim];
-                let block = AttendBlock {
-                    q: q.as_ptr(),
-                    n_queries,
-                    q_stride: head_dim,
-                    head_dim,
-                    positions: &positions,
+            for cache_type in CacheType::ALL {
+                let cache = Cached::new(kernels, cache_type, &keys, &values);
+                let how = How {
                     window,
                     ahead,
+                    softcap,
+                    span: (from, n_tokens),
                     bias: reach.map(|reach| DistanceBias {
                         table: bias_table.as_ptr(),
                         stride: bias_rows[0].len(),
                         group: 2,
                         reach,
                     }),
-                    softcap,
-                    pages: &pages,
-                    span: (from, n_tokens),
-                    k: k.as_ptr(),
-                    v: v.as_ptr(),
-                    page_stride: page_bytes,
-                    scores: scores.as_mut_ptr(),
-                    max: max.as_mut_ptr(),
-                    sum: sum.as_mut_ptr(),
-                    acc: acc.as_mut_ptr(),
                 };
-                unsafe { attend(&block) };
+                let positions: Vec<u32> = (first..first + n_queries).map(|p| p as u32).collect();
+                let got = cache.attend(&q, &positions, how);
                 for i in 0..n_queries {
                     let position = first + i;
                     let start = from.max((position + 1).saturating_sub(window));
@@ -505,12 +611,11 @@ fn attention_matches_the_scalar_truth() {
                     let mut expected = vec![0f32; head_dim];
                     let how = (1.0, softcap, &bias[..]);
                     ops::attend(&q[i * head_dim..][..head_dim], &k, &v, how, &mut expected);
-                    let got: Vec<f32> = acc[i * head_dim..][..head_dim].iter().map(|x| x / sum[i]).collect();
                     let what =
-                        format!("{head_dim} query {i} at {position}, {bytes} bytes, {}", kernels.level);
+                        format!("{head_dim} query {i} at {position}, {cache_type:?}, {}", kernels.level);
                     // f16 keys move scores of magnitude sqrt(head_dim) by about 2^-11 each.
-                    let tolerance = if bytes == 2 { 3e-2 } else { 2e-5 };
-                    assert_close(&what, &got, &expected, 1.0, tolerance);
+                    let tolerance = if cache_type == CacheType::F16 { 3e-2 } else { 2e-5 };
+                    assert_close(&what, &got[i * head_dim..][..head_dim], &expected, 1.0, tolerance);
                 }
             }
         }

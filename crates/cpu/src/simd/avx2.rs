@@ -121,6 +121,10 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     unsafe fn store_i8(p: *mut i8, v: __m256) {
         unsafe {
             let i = _mm256_cvtps_epi32(v);

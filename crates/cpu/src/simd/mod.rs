@@ -57,6 +57,9 @@ pub(crate) trait Simd: Copy {
     unsafe fn reduce_max(a: Self::V) -> f32;
     /// Stores lanes, which are integral and within i8, as bytes.
     unsafe fn store_i8(p: *mut i8, v: Self::V);
+    /// Brings the cache line of `p` nearer. `p` need not be valid.
+    #[inline(always)]
+    unsafe fn prefetch(_p: *const u8) {}
     /// Multiplies BF16 weights with several activation rows by instructions of the level's own; `false` if it has none.
     #[inline(always)]
     unsafe fn bf16_product(_job: &FloatJob) -> bool {

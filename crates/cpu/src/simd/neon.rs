@@ -114,6 +114,12 @@ impl Simd for Neon {
         unsafe { vmaxvq_f32(a) }
     }
     #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        unsafe {
+            std::arch::asm!("prfm pldl1keep, [{}]", in(reg) p, options(readonly, nostack, preserves_flags))
+        }
+    }
+    #[inline(always)]
     unsafe fn store_i8(p: *mut i8, v: float32x4_t) {
         unsafe {
             let words = vqmovn_s32(vcvtq_s32_f32(v));
