@@ -39,10 +39,10 @@ cargo xtask <command>
   neon      the kernel tests on AArch64, in an emulator unless this machine is one; what follows -- names other tests
             --install: first fetch what is missing (rustup, apt-get)
 
-  compare   measure `whit bench` against peers' llama-bench, write a receipt, render BENCHMARKS.md
-            --model FILE --peer NAME=PROGRAM[,NAME=PROGRAM..] [--prompt 512] [--generate 128] [--depth 0]
-            [--threads N] [--rounds 5] [--level avx2] [--whit PROGRAM]
-            --render: only render BENCHMARKS.md from the receipts there are
+  compare   Whit and its peers on the rows of BENCHMARKS.md, in turns: write receipts, render the page
+            [--peer NAME=FOLDER].. with llama-bench, llama-batched-bench and llama-server in it
+            [--model NAME|FILE].. [--rows prompt,generate,depth,parallel,clients] [--threads N] [--rounds 3]
+            [--level avx2] [--whit PROGRAM], --dry: write nothing, --render: only render BENCHMARKS.md
 
   load      many clients at once against `whit serve` and peers' servers in turns, memory over many requests, a shared
             prompt; writes a receipt, renders BENCHMARKS.md

@@ -42,6 +42,24 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{line}` printed something that is not UTF-8"))
 }
 
+/// What a command printed.
+pub(crate) struct Printed {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs a command and gives all that it printed.
+pub(crate) fn output_with_errors(command: &mut Command) -> anyhow::Result<Printed> {
+    let line = line_of(command);
+    let output = command.output().with_context(|| format!("cannot start `{line}`"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let printed = Printed { stdout: text(&output.stdout), stderr: text(&output.stderr) };
+    if !output.status.success() {
+        bail!("`{line}` failed ({})\n{}{}", output.status, printed.stdout, printed.stderr);
+    }
+    Ok(printed)
+}
+
 /// Whether the command can be started and succeeds. Prints nothing.
 pub(crate) fn works(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())

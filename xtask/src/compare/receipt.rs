@@ -11,20 +11,49 @@ use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::TESTS;
-use super::runner::{Engine, Measured, Settings};
+use super::engine::{Engine, Sample, Settings, Tuning};
+use super::row::Row;
+use crate::shell;
+
+/// Instruction sets that matter to speed begin with one of these.
+const FLAGS: [&str; 8] = ["avx", "amx", "fma", "f16c", "bmi", "asimddp", "i8mm", "sve"];
 
 /// The machine, without its name.
+#[derive(Clone)]
 pub(crate) struct Host {
     cpu: String,
     n_cores: usize,
+    flags: Vec<String>,
+    /// What `whit doctor --json` says.
+    doctor: Option<Value>,
 }
 
 impl Host {
     pub(crate) fn read() -> Self {
         let n_cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        Self { cpu: cpu_name().unwrap_or_else(|| std::env::consts::ARCH.to_owned()), n_cores }
+        let cpu = cpu_name().unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+        Self { cpu, n_cores, flags: flags(), doctor: None }
     }
+
+    /// The same, with the speeds that memory and cores reach with so many threads.
+    pub(crate) fn measure(whit: &Path, n_threads: usize) -> anyhow::Result<Self> {
+        let text = shell::output(Command::new(whit).args([
+            "doctor",
+            "--json",
+            "--threads",
+            &n_threads.to_string(),
+        ]))?;
+        let doctor = serde_json::from_str(&text).context("what `whit doctor --json` printed")?;
+        Ok(Self { doctor: Some(doctor), ..Self::read() })
+    }
+}
+
+/// The instruction sets, where Linux tells.
+fn flags() -> Vec<String> {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("flags") || line.starts_with("Features"));
+    let words = line.and_then(|line| line.split_once(':')).map_or("", |parts| parts.1).split_whitespace();
+    words.filter(|word| FLAGS.iter().any(|flag| word.starts_with(flag))).map(str::to_owned).collect()
 }
 
 fn cpu_name() -> Option<String> {
@@ -63,52 +92,68 @@ impl Model {
     }
 }
 
-/// All rounds of one engine.
+/// All rounds of one engine in one row.
 pub(crate) struct Series {
     name: String,
+    /// The flags that were best, and the whole command.
+    flags: String,
     command: String,
-    version: String,
-    level: Option<String>,
-    /// In the order of [`TESTS`].
-    samples: [Vec<f64>; TESTS.len()],
+    version: Option<String>,
+    pub(crate) level: Option<String>,
+    cost: Option<(&'static str, f64)>,
+    samples: Vec<f64>,
+    /// What was tried before, with its flags; one try each.
+    tried: Vec<(String, f64)>,
 }
 
 impl Series {
-    pub(crate) fn new(engine: &Engine, settings: &Settings) -> Self {
+    pub(crate) fn new(
+        engine: &Engine,
+        settings: &Settings,
+        row: &Row,
+        tuning: Tuning,
+        tried: Vec<(String, f64)>,
+    ) -> Self {
         Self {
             name: engine.name.clone(),
-            command: engine.command_line(settings),
-            version: String::new(),
+            flags: engine.flags(row, tuning).join(" "),
+            command: engine.command_line(settings, row, tuning),
+            version: None,
             level: None,
-            samples: Default::default(),
+            cost: None,
+            samples: vec![],
+            tried,
         }
     }
 
-    pub(crate) fn add(&mut self, measured: Measured) -> anyhow::Result<()> {
-        self.version = measured.version;
-        self.level = measured.level;
-        for (test, list) in measured.samples {
-            let at = TESTS.iter().position(|known| known.name() == test).context("unknown test")?;
-            self.samples[at].extend(list);
-        }
-        Ok(())
+    pub(crate) fn add(&mut self, sample: Sample) {
+        self.samples.push(sample.tokens_per_second);
+        self.version = sample.version.or(self.version.take());
+        self.level = sample.level.or(self.level.take());
+        self.cost = sample.cost.or(self.cost);
     }
 
-    fn json(&self, settings: &Settings) -> Value {
-        let lengths = [settings.n_prompt, settings.n_generate];
-        let results: Vec<Value> = TESTS
-            .iter()
-            .zip(lengths)
-            .zip(&self.samples)
-            .filter(|(_, samples)| !samples.is_empty())
-            .map(|((test, n), samples)| {
-                let (min, median, max) = summary(samples);
-                json!({"test": test.name(), "n": n, "unit": "tokens/s", "samples": samples,
-                       "median": median, "min": min, "max": max})
-            })
-            .collect();
-        json!({"name": self.name, "version": self.version, "command": self.command, "results": results})
+    fn json(&self) -> Value {
+        let (min, median, max) = summary(&self.samples);
+        let tried =
+            self.tried.iter().map(|(flags, speed)| json!({"flags": flags, "tokens_per_second": speed}));
+        json!({
+            "name": self.name, "version": self.version, "flags": self.flags, "command": self.command,
+            "samples": self.samples, "median": median, "min": min, "max": max,
+            "tried": tried.collect::<Vec<_>>(),
+        })
     }
+}
+
+/// A row's JSON, with what it costs at least and what every engine did.
+fn row_json(row: &Row, series: &[Series]) -> Value {
+    let mut json = row.json();
+    json["title"] = row.title().into();
+    if let Some((name, cost)) = series.iter().find_map(|series| series.cost) {
+        json[name] = cost.into();
+    }
+    json["engines"] = series.iter().map(Series::json).collect();
+    json
 }
 
 /// Least, median and greatest. The list is not empty.
@@ -126,23 +171,23 @@ pub(crate) struct Receipt {
 
 impl Receipt {
     pub(crate) fn new(
-        host: Host,
-        commit: String,
-        model: Model,
+        host: &Host,
+        commit: &str,
+        model: &Model,
         settings: &Settings,
         n_rounds: usize,
-        series: &[Series],
+        rows: &[(Row, Vec<Series>)],
     ) -> Self {
-        let level = series.iter().find_map(|series| series.level.clone()).or_else(|| settings.level.clone());
-        let engines: Vec<Value> = series.iter().map(|series| series.json(settings)).collect();
-        let mut json = head(&host, &commit, &model);
+        let mut series = rows.iter().flat_map(|(_, series)| series);
+        let level = series.find_map(|series| series.level.clone()).or_else(|| settings.level.clone());
+        let mut json = head(host, commit, model);
         let rest = json!({
+            "schema": 2,
             "threads": settings.n_threads,
             "level": level,
             "level_forced": settings.level.is_some(),
-            "depth": settings.depth,
             "rounds": n_rounds,
-            "engines": engines,
+            "rows": rows.iter().map(|(row, series)| row_json(row, series)).collect::<Vec<_>>(),
         });
         json.extend(rest.as_object().cloned().unwrap_or_default());
         Self { json: json.into() }
@@ -161,7 +206,11 @@ pub(crate) fn head(host: &Host, commit: &str, model: &Model) -> Map<String, Valu
     let json = json!({
         "schema": 1,
         "date": date(seconds),
-        "host": {"cpu": host.cpu, "cores": host.n_cores, "os": std::env::consts::OS},
+        "host": {
+            "cpu": host.cpu, "cores": host.n_cores, "os": std::env::consts::OS, "flags": host.flags,
+            "memory_bandwidth": host.doctor.as_ref().map(|doctor| &doctor["memory_bandwidth"]),
+            "integer_peak": host.doctor.as_ref().map(|doctor| &doctor["integer_peak"]),
+        },
         "commit": commit,
         "model": {"file": model.name, "bytes": model.n_bytes, "sha256": model.sha256},
     });

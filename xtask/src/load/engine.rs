@@ -1,7 +1,7 @@
 //! A server to be measured: Whit's own, or a peer's by its command line.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use super::client::{self, Ask};
-use crate::serving::{self, SMOLLM2};
+use crate::serving;
 
 /// A peer that does not answer by then never will.
 const START: Duration = Duration::from_secs(120);
 
 /// What can be started.
-pub(super) enum Engine<'a> {
-    Whit(&'a Path),
+pub(crate) enum Engine {
+    /// The program, and what follows `whit serve --parallel {clients}`.
+    Whit(PathBuf, Vec<String>),
     /// Its name, and its command with `{model}`, `{port}` and `{clients}` in it.
     Peer(String, String),
 }
@@ -32,18 +33,20 @@ enum Process {
     Peer(Child),
 }
 
-impl Engine<'_> {
+impl Engine {
     pub(super) fn name(&self) -> &str {
         match self {
-            Self::Whit(_) => "whit",
+            Self::Whit(..) => "whit",
             Self::Peer(name, _) => name,
         }
     }
 
     /// The command as it stands in a receipt: without folders, and without what changes from run to run.
-    pub(super) fn command_line(&self) -> String {
+    pub(crate) fn command_line(&self) -> String {
         match self {
-            Self::Whit(_) => "whit serve --parallel {clients}".to_owned(),
+            Self::Whit(_, args) => {
+                ["whit serve --parallel {clients}", &args.join(" ")].join(" ").trim_end().to_owned()
+            }
             Self::Peer(_, command) => match command.split_once(' ') {
                 Some((program, rest)) => format!("{} {rest}", last(program)),
                 None => last(command).to_owned(),
@@ -51,16 +54,17 @@ impl Engine<'_> {
         }
     }
 
-    /// Starts it for so many clients at once, and lets it answer once.
-    pub(super) fn start(&self, model: &Path, n_clients: usize) -> anyhow::Result<Running> {
+    /// Starts it for so many clients at once, with a model of the catalog and its file, and lets it answer once.
+    pub(super) fn start(&self, (name, model): (&str, &Path), n_clients: usize) -> anyhow::Result<Running> {
         let running = match self {
-            Self::Whit(program) => {
-                let server =
-                    serving::Server::start(program, &[SMOLLM2], &["--parallel", &n_clients.to_string()])?;
+            Self::Whit(program, args) => {
+                let n_clients = n_clients.to_string();
+                let args = ["--parallel", &n_clients].into_iter().chain(args.iter().map(String::as_str));
+                let server = serving::Server::start(program, &[name], &args.collect::<Vec<_>>())?;
                 let address = server.url().trim_start_matches("http://").to_owned();
                 Running { address, process: Process::Whit(server) }
             }
-            Self::Peer(name, command) => {
+            Self::Peer(peer, command) => {
                 // Free a moment ago, which is as good as can be had from outside.
                 let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
                 let fill = |word: &str| {
@@ -70,14 +74,14 @@ impl Engine<'_> {
                     word.replace("{clients}", &n_clients.to_string())
                 };
                 let mut words = command.split_whitespace().map(fill);
-                let program = words.next().with_context(|| format!("peer {name} has no command"))?;
+                let program = words.next().with_context(|| format!("peer {peer} has no command"))?;
                 let mut command = Command::new(program);
                 command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-                let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+                let child = command.spawn().with_context(|| format!("cannot start {peer}"))?;
                 Running { address: format!("127.0.0.1:{port}"), process: Process::Peer(child) }
             }
         };
-        running.warm_up().with_context(|| format!("{} does not answer", self.name()))
+        running.warm_up(name).with_context(|| format!("{} does not answer", self.name()))
     }
 }
 
@@ -87,9 +91,9 @@ fn last(path: &str) -> &str {
 
 impl Running {
     /// Asks until there is an answer: a peer may listen before it has its model.
-    fn warm_up(mut self) -> anyhow::Result<Self> {
+    fn warm_up(mut self, model: &str) -> anyhow::Result<Self> {
         let begin = Instant::now();
-        let ask = Ask { model: SMOLLM2, system: None, user: "Hello", n_tokens: 4 };
+        let ask = Ask { model, system: None, user: "Hello", n_tokens: 4 };
         loop {
             let error = match client::ask(&self.address, &ask) {
                 Ok(_) => return Ok(self),

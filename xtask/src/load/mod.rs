@@ -17,7 +17,7 @@ use crate::args::Args;
 use crate::compare::receipt::{self, Host, Model};
 use crate::serving::{self, SMOLLM2};
 use crate::shell;
-use engine::Engine;
+pub(crate) use engine::Engine;
 use workload::{Outcome, Workload, median_of, words};
 
 /// Words of a prompt, and tokens of an answer.
@@ -52,13 +52,14 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
     };
     let path = serving::model_file(&program, SMOLLM2)?;
     let model = Model::read(&path)?;
-    let mut engines = vec![Engine::Whit(&program)];
+    let mut engines = vec![Engine::Whit(program, vec![])];
     engines.extend(peers);
 
-    let crowds = crowds(&engines, &path, n_rounds)?;
+    let served = (SMOLLM2, &*path);
+    let crowds = crowds(&engines, served, n_rounds)?;
     let whit = &engines[0];
-    let memory = memory(whit, &path, n_requests)?;
-    let shared = shared_prompt(whit, &path)?;
+    let memory = memory(whit, served, n_requests)?;
+    let shared = shared_prompt(whit, served)?;
     let json = json!({
         "kind": "load", "rounds": n_rounds, "words": N_WORDS, "tokens": N_TOKENS,
         "engines": crowds, "memory": memory, "shared_prompt": shared,
@@ -74,7 +75,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
 }
 
 /// Every engine with every number of clients, in each round in the same order.
-fn crowds(engines: &[Engine<'_>], model: &Path, n_rounds: usize) -> anyhow::Result<Vec<Value>> {
+fn crowds(engines: &[Engine], model: (&str, &Path), n_rounds: usize) -> anyhow::Result<Vec<Value>> {
     let mut results = vec![vec![Vec::new(); CROWDS.len()]; engines.len()];
     for round in 0..n_rounds {
         for (crowd, (n_clients, n_each)) in CROWDS.into_iter().enumerate() {
@@ -88,14 +89,14 @@ fn crowds(engines: &[Engine<'_>], model: &Path, n_rounds: usize) -> anyhow::Resu
                     seed: ((round * CROWDS.len() + crowd) as u64) << 32,
                 };
                 let running = engine.start(model, n_clients)?;
-                let outcome = workload.run(&running.address, SMOLLM2);
+                let outcome = workload.run(&running.address, model.0);
                 running.end().with_context(|| engine.name().to_owned())?;
                 say(engine.name(), round, &workload, &outcome);
                 results[crowd].push(outcome.json());
             }
         }
     }
-    let json = |(engine, results): (&Engine<'_>, Vec<Vec<Value>>)| {
+    let json = |(engine, results): (&Engine, Vec<Vec<Value>>)| {
         let crowds = CROWDS.iter().zip(results).map(|((n_clients, n_each), rounds)| {
             let median = |path| median_of(&rounds, path);
             let lost: u64 = rounds.iter().filter_map(|round| round["lost"].as_u64()).sum();
@@ -110,6 +111,32 @@ fn crowds(engines: &[Engine<'_>], model: &Path, n_rounds: usize) -> anyhow::Resu
         json!({"name": engine.name(), "command": engine.command_line(), "crowds": crowds.collect::<Vec<_>>()})
     };
     Ok(engines.iter().zip(results).map(json).collect())
+}
+
+/// Tokens per second that so many clients get together of a server that is started for them and asked this often in all. For
+/// comparisons that measure other things too; a lost request is an error.
+pub(crate) fn rate(
+    engine: &Engine,
+    model: (&str, &Path),
+    n_clients: usize,
+    n_requests: usize,
+    seed: u64,
+) -> anyhow::Result<f64> {
+    let workload = Workload {
+        n_clients,
+        n_requests,
+        n_words: N_WORDS,
+        n_tokens: N_TOKENS,
+        system: None,
+        seed: seed << 32,
+    };
+    let running = engine.start(model, n_clients)?;
+    let outcome = workload.run(&running.address, model.0);
+    running.end().with_context(|| engine.name().to_owned())?;
+    match outcome.reason {
+        None => Ok(outcome.rate()),
+        Some(ref reason) => bail!("{} lost {} requests: {reason}", engine.name(), outcome.n_lost),
+    }
 }
 
 fn say(engine: &str, round: usize, workload: &Workload, outcome: &Outcome) {
@@ -129,7 +156,7 @@ fn say(engine: &str, round: usize, workload: &Workload, outcome: &Outcome) {
 }
 
 /// Memory of the server, early and late in many short requests.
-fn memory(engine: &Engine<'_>, model: &Path, n_requests: usize) -> anyhow::Result<Value> {
+fn memory(engine: &Engine, model: (&str, &Path), n_requests: usize) -> anyhow::Result<Value> {
     let running = engine.start(model, 8)?;
     let some = |n_requests, seed| Workload {
         n_clients: 8,
@@ -139,9 +166,9 @@ fn memory(engine: &Engine<'_>, model: &Path, n_requests: usize) -> anyhow::Resul
         system: None,
         seed,
     };
-    let early = some(N_SETTLE, 1 << 40).run(&running.address, SMOLLM2);
+    let early = some(N_SETTLE, 1 << 40).run(&running.address, model.0);
     let before = running.memory();
-    let late = some(n_requests - N_SETTLE, 1 << 41).run(&running.address, SMOLLM2);
+    let late = some(n_requests - N_SETTLE, 1 << 41).run(&running.address, model.0);
     let after = running.memory();
     running.end()?;
     for outcome in [&early, &late] {
@@ -156,7 +183,7 @@ fn memory(engine: &Engine<'_>, model: &Path, n_requests: usize) -> anyhow::Resul
 }
 
 /// Eight clients at once whose prompts share 1,000 words, against a server that never saw these.
-fn shared_prompt(engine: &Engine<'_>, model: &Path) -> anyhow::Result<Value> {
+fn shared_prompt(engine: &Engine, model: (&str, &Path)) -> anyhow::Result<Value> {
     let running = engine.start(model, 8)?;
     let workload = |n_clients, system: Option<u64>, seed| Workload {
         n_clients,
@@ -166,7 +193,7 @@ fn shared_prompt(engine: &Engine<'_>, model: &Path) -> anyhow::Result<Value> {
         system: system.map(|seed| words(1000, seed)),
         seed,
     };
-    let together = workload(8, Some(1 << 42), 1 << 43).run(&running.address, SMOLLM2);
+    let together = workload(8, Some(1 << 42), 1 << 43).run(&running.address, model.0);
     running.end()?;
     Ok(json!({
         "clients": 8, "words": 1000, "lost": together.n_lost, "prompt_tokens": together.n_prompt,
