@@ -1,21 +1,18 @@
-//! Products with weights: one activation row goes through the fused kernels, several through tiles.
+//! Products with weights.
 
 use whit_base::{DType, Rows};
 
 use super::CpuExecutor;
 use super::step::{Buf, GatedStep, LinearStep, LogitsStep, Matrix};
-use crate::kernels::{FloatJob, GEMM_ROWS, GemmJob, GemvJob};
+use crate::kernels::{FEW_ROWS, FloatJob, GEMM_ROWS, GemmJob};
 use crate::pool::Worker;
 
-/// Up to this many rows, a pass per row beats unpacking tiles: the weights stay in cache between the passes.
-const MAX_GEMV_ROWS: usize = 2;
-
-/// Weight rows that one item of a single-row product may have: bounds the scratch of gated products.
+/// Weight rows that one item of a product with few rows may have: bounds the scratch of gated products.
 const MAX_CHUNK: usize = 512;
 
 /// Scratch of a thread: a multiplication's tiles, then `(rows, GEMM_ROWS)` or `(MAX_CHUNK)` floats for a second factor.
 pub(crate) fn scratch_bytes(tiles: usize, max_rows: usize) -> usize {
-    tiles.next_multiple_of(64) + 4 * (max_rows * GEMM_ROWS).max(MAX_GEMV_ROWS * MAX_CHUNK)
+    tiles.next_multiple_of(64) + 4 * (max_rows * GEMM_ROWS).max(FEW_ROWS * MAX_CHUNK)
 }
 
 /// A thread's scratch during products.
@@ -28,7 +25,7 @@ pub(crate) struct LinearScratch {
 impl CpuExecutor {
     pub(crate) fn linear_scratch(&self, worker: &Worker<'_>) -> LinearScratch {
         let memory = &self.scratch[worker.index].memory;
-        let floats = 4 * (self.limits.max_rows * GEMM_ROWS).max(MAX_GEMV_ROWS * MAX_CHUNK);
+        let floats = 4 * (self.limits.max_rows * GEMM_ROWS).max(FEW_ROWS * MAX_CHUNK);
         // SAFETY: `scratch_bytes` put the floats at the end of the tiles; the block may be longer for attention.
         unsafe { LinearScratch { tiles: memory.ptr::<u8>().add(floats), floats: memory.ptr() } }
     }
@@ -43,7 +40,7 @@ impl CpuExecutor {
 
     /// Weight rows per item: whole groups of 32, several items per thread.
     pub(crate) fn chunk(&self, n_x: usize, total: usize) -> usize {
-        if n_x > MAX_GEMV_ROWS {
+        if n_x > FEW_ROWS {
             return GEMM_ROWS;
         }
         (total / (8 * self.threads)).next_multiple_of(32).clamp(32, MAX_CHUNK)
@@ -82,32 +79,18 @@ impl CpuExecutor {
             }
             // `compile` gave every input of a quantized product its 8-bit form.
             let Some(rounded) = x.rounded else { return };
-            if n_x <= MAX_GEMV_ROWS {
-                let kernel = self.kernels.gemv(w.dtype);
-                for m in 0..n_x {
-                    kernel(&GemvJob {
-                        dtype: w.dtype,
-                        w: data,
-                        n_rows: n,
-                        n_cols: w.n_cols,
-                        x: rounded.row(m),
-                        out: out.add(m * out_stride),
-                    });
-                }
-            } else {
-                debug_assert!(n <= GEMM_ROWS);
-                self.kernels.gemm(w.dtype)(&GemmJob {
-                    dtype: w.dtype,
-                    w: data,
-                    n_rows: n,
-                    n_cols: w.n_cols,
-                    x: rounded,
-                    n_x,
-                    out,
-                    out_stride,
-                    scratch: scratch.tiles,
-                });
-            }
+            debug_assert!(n <= GEMM_ROWS || n_x <= FEW_ROWS);
+            self.kernels.gemm(w.dtype)(&GemmJob {
+                dtype: w.dtype,
+                w: data,
+                n_rows: n,
+                n_cols: w.n_cols,
+                x: rounded,
+                n_x,
+                out,
+                out_stride,
+                scratch: scratch.tiles,
+            });
         }
     }
 

@@ -1,5 +1,6 @@
 //! Products with float weights (F32, F16, BF16): activations stay f32, sums run in f32 lanes.
 
+use super::FloatJob;
 use crate::simd::Simd;
 
 /// How a float weight is widened.
@@ -56,88 +57,79 @@ impl FloatWeight for BF16 {
     }
 }
 
-/// `out[m * out_stride + r] = dot(w row r, x row m)` for `n_rows` weight rows and `M` activation rows.
+/// `out[m * out_stride + r] = dot(w row r, x row m)`. A sum is formed in one order, whatever the number of rows.
 #[inline(always)]
-pub(crate) unsafe fn float_rows<S: Simd, W: FloatWeight, const M: usize>(
-    w: *const u8,
-    n_rows: usize,
-    n_cols: usize,
-    x: *const f32,
-    x_stride: usize,
-    out: *mut f32,
-    out_stride: usize,
-) {
-    // SAFETY: the caller vouches for the matrices.
+pub(crate) unsafe fn float_product<S: Simd, W: FloatWeight>(job: &FloatJob) {
+    // SAFETY: the caller vouches for the job's matrices.
     unsafe {
-        for row in 0..n_rows {
-            let w = w.add(row * n_cols * W::BYTES);
-            let mut acc = [[S::splat(0.0); 2]; M];
-            let mut i = 0;
-            while i + 2 * S::N <= n_cols {
-                let w0 = W::load::<S>(w.add(i * W::BYTES));
-                let w1 = W::load::<S>(w.add((i + S::N) * W::BYTES));
-                for (m, acc) in acc.iter_mut().enumerate() {
-                    let x = x.add(m * x_stride + i);
-                    acc[0] = S::fma(w0, S::load(x), acc[0]);
-                    acc[1] = S::fma(w1, S::load(x.add(S::N)), acc[1]);
-                }
-                i += 2 * S::N;
+        let mut m = 0;
+        while m + 4 <= job.n_x {
+            // As many sums as registers hold, which AVX2 has half as many of as the others.
+            match S::N {
+                1 => tiles::<S, W, 4, 1>(job, m),
+                8 => tiles::<S, W, 4, 2>(job, m),
+                _ => tiles::<S, W, 4, 4>(job, m),
             }
-            for (m, acc) in acc.iter().enumerate() {
-                let mut total = S::reduce_add(S::add(acc[0], acc[1]));
-                for i in i..n_cols {
-                    total += W::get(w.add(i * W::BYTES)) * *x.add(m * x_stride + i);
-                }
-                *out.add(m * out_stride + row) = total;
-            }
+            m += 4;
+        }
+        while m < job.n_x {
+            tiles::<S, W, 1, 8>(job, m);
+            m += 1;
         }
     }
 }
 
-/// As [`float_rows`], with `R` weight rows at a time, so that what is loaded is used more often.
+/// All weight rows, `R` at a time, with activation rows `m0 .. m0 + M`.
 #[inline(always)]
-pub(crate) unsafe fn float_tiles<S: Simd, W: FloatWeight, const M: usize, const R: usize>(
-    w: *const u8,
-    n_rows: usize,
-    n_cols: usize,
-    x: *const f32,
-    x_stride: usize,
-    out: *mut f32,
-    out_stride: usize,
-) {
-    // SAFETY: the caller vouches for the matrices.
+unsafe fn tiles<S: Simd, W: FloatWeight, const M: usize, const R: usize>(job: &FloatJob, m0: usize) {
+    // SAFETY: the caller vouches for the job's matrices.
     unsafe {
-        let row_bytes = n_cols * W::BYTES;
         let mut row = 0;
-        while row + R <= n_rows {
-            let w = w.add(row * row_bytes);
-            let mut acc = [[S::splat(0.0); R]; M];
-            let mut i = 0;
-            while i + S::N <= n_cols {
-                let mut weights = [S::splat(0.0); R];
-                for (r, weight) in weights.iter_mut().enumerate() {
-                    *weight = W::load::<S>(w.add(r * row_bytes + i * W::BYTES));
-                }
-                for (m, acc) in acc.iter_mut().enumerate() {
-                    let x = S::load(x.add(m * x_stride + i));
-                    for (acc, &weight) in acc.iter_mut().zip(&weights) {
-                        *acc = S::fma(weight, x, *acc);
-                    }
-                }
-                i += S::N;
-            }
-            for (m, acc) in acc.iter().enumerate() {
-                for (r, &acc) in acc.iter().enumerate() {
-                    let mut total = S::reduce_add(acc);
-                    for i in i..n_cols {
-                        total += W::get(w.add(r * row_bytes + i * W::BYTES)) * *x.add(m * x_stride + i);
-                    }
-                    *out.add(m * out_stride + row + r) = total;
-                }
-            }
+        while row + R <= job.n_rows {
+            tile::<S, W, M, R>(job, row, m0);
             row += R;
         }
-        let left = w.add(row * row_bytes);
-        float_rows::<S, W, M>(left, n_rows - row, n_cols, x, x_stride, out.add(row), out_stride);
+        while row < job.n_rows {
+            tile::<S, W, M, 1>(job, row, m0);
+            row += 1;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn tile<S: Simd, W: FloatWeight, const M: usize, const R: usize>(
+    job: &FloatJob,
+    row: usize,
+    m0: usize,
+) {
+    // SAFETY: the caller vouches for the job's matrices.
+    unsafe {
+        let row_bytes = job.n_cols * W::BYTES;
+        let w = job.w.add(row * row_bytes);
+        let x = job.x.add(m0 * job.x_stride);
+        let mut acc = [[S::splat(0.0); R]; M];
+        let mut i = 0;
+        while i + S::N <= job.n_cols {
+            let mut weights = [S::splat(0.0); R];
+            for (r, weight) in weights.iter_mut().enumerate() {
+                *weight = W::load::<S>(w.add(r * row_bytes + i * W::BYTES));
+            }
+            for (m, acc) in acc.iter_mut().enumerate() {
+                let x = S::load(x.add(m * job.x_stride + i));
+                for (acc, &weight) in acc.iter_mut().zip(&weights) {
+                    *acc = S::fma(weight, x, *acc);
+                }
+            }
+            i += S::N;
+        }
+        for (m, acc) in acc.iter().enumerate() {
+            for (r, &acc) in acc.iter().enumerate() {
+                let mut total = S::reduce_add(acc);
+                for i in i..job.n_cols {
+                    total += W::get(w.add(r * row_bytes + i * W::BYTES)) * *x.add(m * job.x_stride + i);
+                }
+                *job.out.add((m0 + m) * job.out_stride + row + r) = total;
+            }
+        }
     }
 }

@@ -50,21 +50,14 @@ impl QuantMatrix {
     }
 }
 
-/// Weight rows in one [`GemmJob`] at most.
+/// Weight rows in one [`GemmJob`] with many activation rows at most.
 pub(crate) const GEMM_ROWS: usize = 32;
 
-/// One activation row against some weight rows: `out[r] = dot(row r, x)`.
-#[derive(Clone, Copy)]
-pub(crate) struct GemvJob {
-    pub(crate) dtype: DType,
-    pub(crate) w: *const u8,
-    pub(crate) n_rows: usize,
-    pub(crate) n_cols: usize,
-    pub(crate) x: QuantRow,
-    pub(crate) out: *mut f32,
-}
+/// Activation rows up to which a [`GemmJob`] may have any number of weight rows.
+pub(crate) const FEW_ROWS: usize = 8;
 
-/// Many activation rows against at most [`GEMM_ROWS`] weight rows: `out[m * out_stride + r] = dot(row r, x row m)`.
+/// Activation rows against weight rows, at most [`GEMM_ROWS`] of them unless there are [`FEW_ROWS`] activation rows or
+/// less: `out[m * out_stride + r] = dot(row r, x row m)`.
 #[derive(Clone, Copy)]
 pub(crate) struct GemmJob {
     pub(crate) dtype: DType,
@@ -98,7 +91,6 @@ pub(crate) const fn gemm_scratch_bytes(n_cols: usize) -> usize {
     2 * (16 * n_cols + 2 * 4 * 16 * (n_cols / 16 + 16))
 }
 
-type Gemv = unsafe fn(&GemvJob);
 type Gemm = unsafe fn(&GemmJob);
 /// Attention of a block of queries over one piece of the cache.
 pub(crate) type Attend = unsafe fn(&AttendBlock<'_>);
@@ -124,7 +116,6 @@ pub(crate) struct Kernels {
     pub(crate) float_f32: unsafe fn(&FloatJob),
     pub(crate) float_f16: unsafe fn(&FloatJob),
     pub(crate) float_bf16: unsafe fn(&FloatJob),
-    gemv: [Gemv; DType::ALL.len()],
     gemm: [Gemm; DType::ALL.len()],
 }
 
@@ -142,12 +133,7 @@ impl Kernels {
         }
     }
 
-    /// The fused dot product for a quantized format.
-    pub(crate) fn gemv(&self, dtype: DType) -> Gemv {
-        self.gemv[dtype as usize]
-    }
-
-    /// The tiled product for a quantized format.
+    /// The product for a quantized format.
     pub(crate) fn gemm(&self, dtype: DType) -> Gemm {
         self.gemm[dtype as usize]
     }
@@ -165,19 +151,19 @@ impl Kernels {
     /// Whether the format runs on this level's own integer kernels and not on the portable ones.
     #[cfg(test)]
     pub(crate) fn is_native(&self, dtype: DType) -> bool {
-        !dtype.is_quantized() || !std::ptr::fn_addr_eq(self.gemv[dtype as usize], portable::gemv as Gemv)
+        !dtype.is_quantized() || !std::ptr::fn_addr_eq(self.gemm[dtype as usize], portable::gemm as Gemm)
     }
 }
 
-/// Instantiates the shared f32 kernels for one level. The four numbers shape [`attention::attend`]; `$gemv` and `$gemm` fill
-/// the quantized part.
+/// Instantiates the shared f32 kernels for one level. The four numbers shape [`attention::attend`]; `$gemm` fills the
+/// quantized part.
 macro_rules! level {
-    ($module:ident, $level:expr, $simd:ty, [$($features:meta)?], [$nt:literal, $qk:literal, $dt:literal, $qv:literal], $gemv:expr, $gemm:expr, { $($extra:item)* }) => {
+    ($module:ident, $level:expr, $simd:ty, [$($features:meta)?], [$nt:literal, $qk:literal, $dt:literal, $qv:literal], $gemm:expr, { $($extra:item)* }) => {
         mod $module {
             #![expect(clippy::undocumented_unsafe_blocks, reason = "each wrapper passes its caller's promise on")]
             use super::*;
             use crate::kernels::attention::{self, Element, Half};
-            use crate::kernels::float_linear::{BF16, F16, F32, FloatWeight, float_rows, float_tiles};
+            use crate::kernels::float_linear::{BF16, F16, F32, FloatWeight, float_product};
             use crate::simd::Simd;
 
             type S = $simd;
@@ -201,7 +187,6 @@ macro_rules! level {
                 float_f32,
                 float_f16,
                 float_bf16,
-                gemv: $gemv,
                 gemm: $gemm,
             };
 
@@ -253,27 +238,9 @@ macro_rules! level {
             unsafe fn merge(from: Partial, into: Partial, n_queries: usize, head_dim: usize) {
                 unsafe { attention::merge::<S>(from, into, n_queries, head_dim) }
             }
-            /// Weight rows of a tile: as many as registers hold sums of, which AVX2 has half as many of as the others.
-            const R: usize = match <S as Simd>::N {
-                1 => 1,
-                8 => 2,
-                _ => 4,
-            };
             #[inline(always)]
             unsafe fn float<W: FloatWeight>(job: &FloatJob) {
-                unsafe {
-                    let mut m = 0;
-                    while m + 4 <= job.n_x {
-                        let (x, out) = (job.x.add(m * job.x_stride), job.out.add(m * job.out_stride));
-                        float_tiles::<S, W, 4, R>(job.w, job.n_rows, job.n_cols, x, job.x_stride, out, job.out_stride);
-                        m += 4;
-                    }
-                    while m < job.n_x {
-                        let (x, out) = (job.x.add(m * job.x_stride), job.out.add(m * job.out_stride));
-                        float_rows::<S, W, 1>(job.w, job.n_rows, job.n_cols, x, job.x_stride, out, job.out_stride);
-                        m += 1;
-                    }
-                }
+                unsafe { float_product::<S, W>(job) }
             }
             $(#[$features])?
             unsafe fn float_f32(job: &FloatJob) {
@@ -331,7 +298,6 @@ level!(
     crate::simd::scalar::Scalar,
     [],
     [16, 1, 16, 1],
-    [portable::gemv; DType::ALL.len()],
     [portable::gemm; DType::ALL.len()],
     {}
 );
@@ -343,16 +309,10 @@ level!(
     crate::simd::avx2::Avx2,
     [target_feature(enable = "avx2,fma,f16c")],
     [2, 6, 2, 6],
-    per_format!(gemv),
     per_format!(gemm),
     {
-        #[target_feature(enable = "avx2,fma,f16c")]
-        unsafe fn gemv<F: x86::formats::Format>(job: &GemvJob) {
-            unsafe { x86::dot_avx2::gemv::<F>(job.w, job.n_rows, job.n_cols, job.x, job.out) }
-        }
-        #[target_feature(enable = "avx2,fma,f16c")]
         unsafe fn gemm<F: x86::formats::Format>(job: &GemmJob) {
-            unsafe { x86::dot_avx2::gemm::<F>(job) }
+            unsafe { x86::product::product::<F, x86::lanes::Narrow>(job) }
         }
     }
 );
@@ -364,16 +324,10 @@ level!(
     crate::simd::avx512::Avx512,
     [target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")],
     [2, 8, 4, 6],
-    per_format!(gemv),
     per_format!(gemm),
     {
-        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-        unsafe fn gemv<F: x86::formats::Format>(job: &GemvJob) {
-            unsafe { x86::dot_avx512::gemv::<F>(job.w, job.n_rows, job.n_cols, job.x, job.out) }
-        }
-        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
         unsafe fn gemm<F: x86::formats::Format>(job: &GemmJob) {
-            unsafe { x86::dot_avx512::gemm::<F>(job) }
+            unsafe { x86::product::product::<F, x86::lanes::Wide>(job) }
         }
     }
 );
@@ -385,15 +339,17 @@ level!(
     crate::simd::neon::Neon,
     [target_feature(enable = "neon,dotprod")],
     [4, 6, 4, 6],
-    per_format!(gemv),
     per_format!(gemm),
     {
         #[target_feature(enable = "neon,dotprod")]
-        unsafe fn gemv<F: neon::formats::Format>(job: &GemvJob) {
+        unsafe fn gemv<F: neon::formats::Format>(job: &GemmJob) {
             unsafe { neon::gemv::gemv::<F>(job) }
         }
         unsafe fn gemm<F: neon::formats::Format>(job: &GemmJob) {
-            if std::arch::is_aarch64_feature_detected!("i8mm") {
+            // Up to this many rows, a pass per row beats unpacking tiles: the weights stay in cache between the passes.
+            if job.n_x <= 2 {
+                unsafe { gemv::<F>(job) }
+            } else if std::arch::is_aarch64_feature_detected!("i8mm") {
                 unsafe { gemm_mmla::<F>(job) }
             } else {
                 unsafe { gemm_dot::<F>(job) }

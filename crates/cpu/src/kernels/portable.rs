@@ -3,8 +3,8 @@
 use whit_base::DType;
 use whit_base::quant::decode_row;
 
+use super::GemmJob;
 use super::rows::QuantRow;
-use super::{GemmJob, GemvJob};
 
 /// Longest block of any format.
 const MAX_BLOCK: usize = 256;
@@ -29,14 +29,6 @@ unsafe fn dot(dtype: DType, w: *const u8, n_cols: usize, x: QuantRow) -> f32 {
         }
     }
     total
-}
-
-pub(super) unsafe fn gemv(job: &GemvJob) {
-    let row_bytes = job.n_cols / job.dtype.block_len() * job.dtype.block_bytes();
-    for row in 0..job.n_rows {
-        // SAFETY: the caller vouches for the job's rows.
-        unsafe { *job.out.add(row) = dot(job.dtype, job.w.add(row * row_bytes), job.n_cols, job.x) }
-    }
 }
 
 pub(super) unsafe fn gemm(job: &GemmJob) {

@@ -19,6 +19,21 @@ pub(crate) struct QuantRow {
     pub(crate) sum16: *mut f32,
 }
 
+impl QuantRow {
+    /// The row from value `n`, a multiple of 32, on.
+    pub(crate) unsafe fn from(&self, n: usize) -> QuantRow {
+        // SAFETY: the caller knows the row to be so long.
+        unsafe {
+            QuantRow {
+                q: self.q.add(n),
+                d: self.d.add(n / 32),
+                sum32: self.sum32.add(n / 32),
+                sum16: self.sum16.add(n / 16),
+            }
+        }
+    }
+}
+
 /// Stores `$value` for every register of `$x` into `$out`; `$v` is the register, `$i` its offset, `$len` its lanes in use.
 /// A macro and not a function of a closure: closures do not carry the caller's target features.
 macro_rules! map {

@@ -10,7 +10,8 @@ use whit_base::reference::ops;
 use whit_base::{Activation, CacheType, DType, NormKind, PAGE_TOKENS, Rope, RopeStyle};
 
 use super::attention::{AttendBlock, DistanceBias, PIECE_PAGES, PIECE_TOKENS, Partial};
-use super::{FloatJob, GEMM_ROWS, GemmJob, GemvJob, Kernels, QuantMatrix, gemm_scratch_bytes};
+use super::rows::QuantRow;
+use super::{FloatJob, GEMM_ROWS, GemmJob, Kernels, QuantMatrix, gemm_scratch_bytes};
 use crate::level::Level;
 
 fn levels() -> Vec<&'static Kernels> {
@@ -156,8 +157,8 @@ fn quantized_products_match_the_scalar_truth() {
         };
         for &n_cols in widths {
             let row_bytes = dtype.row_bytes(n_cols).unwrap();
-            // Row counts around tiles of 16 and 32 and groups of 4.
-            for (n_rows, n_x) in [(1, 1), (3, 2), (16, 3), (17, 4), (31, 5), (32, 6), (32, 13)] {
+            // Row counts around tiles of 8, 16 and 32, and around what counts as few.
+            for (n_rows, n_x) in [(1, 1), (3, 2), (16, 3), (17, 4), (31, 5), (32, 8), (9, 9), (32, 13)] {
                 let mut w = vec![0u8; n_rows * row_bytes];
                 for row in w.chunks_mut(row_bytes) {
                     encode_row(dtype, &random.vec(n_cols), None, row);
@@ -179,21 +180,6 @@ fn quantized_products_match_the_scalar_truth() {
                     }
                     let what = format!("{dtype} {n_rows} x {n_cols}, {n_x} rows, {}", kernels.level);
                     let mut got = vec![f32::NAN; n_x * n_rows];
-                    for m in 0..n_x {
-                        let job = GemvJob {
-                            dtype,
-                            w: w.as_ptr(),
-                            n_rows,
-                            n_cols,
-                            x: unsafe { x.matrix().row(m) },
-                            out: got[m * n_rows..].as_mut_ptr(),
-                        };
-                        unsafe { kernels.gemv(dtype)(&job) };
-                    }
-                    // Offsets cancel (u - 128): a few times the rounding of the absolute sum.
-                    assert_close(&format!("gemv {what}"), &got, &expected, scale, 3e-6);
-
-                    let mut got = vec![f32::NAN; n_x * n_rows];
                     let mut scratch = vec![0u64; gemm_scratch_bytes(n_cols) / 8 + 8];
                     assert!(n_rows <= GEMM_ROWS);
                     let job = GemmJob {
@@ -208,7 +194,22 @@ fn quantized_products_match_the_scalar_truth() {
                         scratch: scratch.as_mut_ptr().cast(),
                     };
                     unsafe { kernels.gemm(dtype)(&job) };
-                    assert_close(&format!("gemm {what}"), &got, &expected, scale, 3e-6);
+                    // Offsets cancel (u - 128): a few times the rounding of the absolute sum.
+                    assert_close(&what, &got, &expected, scale, 3e-6);
+
+                    // Alone, a row has the same result to the last bit.
+                    let mut alone = vec![f32::NAN; n_rows];
+                    for m in 0..n_x {
+                        let QuantMatrix { q_stride, d_stride, sum16_stride, .. } = job.x;
+                        let QuantRow { q, d, sum32, sum16 } = unsafe { job.x.row(m) };
+                        let x = QuantMatrix { q, d, sum32, sum16, q_stride, d_stride, sum16_stride };
+                        unsafe {
+                            kernels.gemm(dtype)(&GemmJob { x, n_x: 1, out: alone.as_mut_ptr(), ..job })
+                        };
+                        if kernels.level != Level::Neon {
+                            assert_eq!(alone, got[m * n_rows..][..n_rows], "{what}, row {m} alone");
+                        }
+                    }
                 }
             }
         }
@@ -230,15 +231,19 @@ fn extreme_bytes_do_not_saturate() {
                 let mut x = Quantized::new(kernels, &vec![sign_x; n_cols], 1);
                 let expected = row.iter().zip(x.values(0)).map(|(a, b)| f64::from(a * b)).sum::<f64>() as f32;
                 let mut got = [0f32];
-                let job = GemvJob {
+                let mut scratch = vec![0u64; gemm_scratch_bytes(n_cols) / 8 + 8];
+                let job = GemmJob {
                     dtype,
                     w: w.as_ptr(),
                     n_rows: 1,
                     n_cols,
-                    x: unsafe { x.matrix().row(0) },
+                    x: x.matrix(),
+                    n_x: 1,
                     out: got.as_mut_ptr(),
+                    out_stride: 1,
+                    scratch: scratch.as_mut_ptr().cast(),
                 };
-                unsafe { kernels.gemv(dtype)(&job) };
+                unsafe { kernels.gemm(dtype)(&job) };
                 let what = format!("{dtype} {sign_w} {sign_x} {}", kernels.level);
                 assert_close(&what, &got, &[expected], 512.0, 3e-6);
             }

@@ -130,7 +130,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn bf16_product(job: &FloatJob) -> bool {
-        let fits = job.n_x > 1 && dot_bf16::is_supported();
+        let fits = dot_bf16::is_supported();
         if fits {
             unsafe { dot_bf16::gemm(job) };
         }

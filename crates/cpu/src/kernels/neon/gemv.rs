@@ -6,7 +6,7 @@ use std::arch::aarch64::*;
 
 use super::asm::sdot;
 use super::formats::{Format, Scales, row_bytes};
-use crate::kernels::GemvJob;
+use crate::kernels::GemmJob;
 use crate::kernels::rows::QuantRow;
 
 /// Sums of four registers, in the order of the registers.
@@ -98,15 +98,17 @@ unsafe fn row_dot<F: Format>(w: *const u8, n_cols: usize, x: QuantRow) -> f32 {
     }
 }
 
-/// `out[r] = dot(row r of w, x)`. Rows go one by one: two at a time share their activations' loads, but need more
-/// registers than there are.
+/// Each activation row by itself: two at a time share what is loaded, but need more registers than there are.
 #[inline(always)]
-pub(crate) unsafe fn gemv<F: Format>(job: &GemvJob) {
+pub(crate) unsafe fn gemv<F: Format>(job: &GemmJob) {
     // SAFETY: the caller vouches for the job's pointers.
     unsafe {
         let row_bytes = row_bytes::<F>(job.n_cols);
         for row in 0..job.n_rows {
-            *job.out.add(row) = row_dot::<F>(job.w.add(row * row_bytes), job.n_cols, job.x);
+            for m in 0..job.n_x {
+                let dot = row_dot::<F>(job.w.add(row * row_bytes), job.n_cols, job.x.row(m));
+                *job.out.add(m * job.out_stride + row) = dot;
+            }
         }
     }
 }

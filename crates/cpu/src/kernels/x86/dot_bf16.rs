@@ -1,7 +1,7 @@
-//! BF16 weights against several activation rows, with `vdpbf16ps` where the CPU has it.
+//! BF16 weights against activation rows, with `vdpbf16ps` where the CPU has it.
 //!
-//! The activations of such a block are rounded to BF16 on the way: 2^-9 of each value, finer than the 8-bit groups that
-//! quantized weights meet. One row alone keeps f32 activations: it waits for memory, not for arithmetic.
+//! The activations are rounded to BF16 on the way: 2^-9 of each value, finer than the 8-bit groups that quantized weights
+//! meet. A sum is formed in one order, whatever the number of rows.
 
 use std::arch::x86_64::*;
 
@@ -28,6 +28,10 @@ pub(crate) unsafe fn gemm(job: &FloatJob) {
                 let n_x = (job.n_x - m).min(BLOCK);
                 if n_rows == BLOCK && n_x == BLOCK {
                     block::<BLOCK, BLOCK>(job, row, m);
+                } else if n_rows == BLOCK {
+                    for x in 0..n_x {
+                        block::<BLOCK, 1>(job, row, m + x);
+                    }
                 } else {
                     for r in 0..n_rows {
                         for x in 0..n_x {

@@ -1,79 +1,56 @@
-//! The 256-value formats as registers. A span is one super-block. Layouts: `whit_base::quant`.
+//! The 256-value formats, unpacked for several rows at once. A span is one super-block. Layouts: `whit_base::quant`.
 
-use std::arch::x86_64::*;
+use super::formats::{Format, IQ4_PLUS_128, high, low};
+use super::lanes::{Lanes, Rows};
+use super::product::{Class, Sink};
 
-use super::formats::{Format, Scales, iq4_lookup, iq4_lookup64, nibbles32, nibbles64_dense};
-
-/// The two f16 values at `p`.
+/// Byte `i` of each lane, unsigned.
 #[inline(always)]
-unsafe fn two_f16(p: *const u8) -> (f32, f32) {
-    // SAFETY: the caller vouches for four bytes.
+unsafe fn byte<L: Lanes>(x: L::I, i: usize) -> L::I {
+    // SAFETY: as `Lanes` demands.
+    unsafe { L::and(L::shr(x, 8 * i as u32), L::set1(255)) }
+}
+
+/// The two low bits of each byte, shifted down by `n` before.
+#[inline(always)]
+unsafe fn two_bits<L: Lanes>(x: L::I, n: u32) -> L::I {
+    // SAFETY: as `Lanes` demands.
+    unsafe { L::and(L::shr(x, n), L::set1(0x0303_0303)) }
+}
+
+/// Bit `n` of each byte, moved to bit `to`.
+#[inline(always)]
+unsafe fn bit<L: Lanes>(x: L::I, n: u32, to: u32) -> L::I {
+    // SAFETY: as `Lanes` demands.
+    unsafe { L::and(if n > to { L::shr(x, n - to) } else { L::shl(x, to - n) }, L::set1(0x0101_0101 << to)) }
+}
+
+/// Eight dwords of each row.
+#[inline(always)]
+unsafe fn columns8<L: Lanes, const FULL: bool>(rows: &Rows<FULL>, at: usize) -> [L::I; 8] {
+    // SAFETY: as `Lanes` demands.
     unsafe {
-        let x = _mm_cvtph_ps(_mm_cvtsi32_si128(p.cast::<i32>().read_unaligned()));
-        (_mm_cvtss_f32(x), _mm_cvtss_f32(_mm_movehdup_ps(x)))
+        let ([a, b, c, d], [e, f, g, h]) = (L::columns(rows, at), L::columns(rows, at + 16));
+        [a, b, c, d, e, f, g, h]
     }
 }
 
-/// The f16 value at `p`, which must be followed by two more bytes or end a block that starts earlier.
+/// The scales and minimums of Q4_K and Q5_K: d, dmin and twelve bytes of 6-bit numbers.
 #[inline(always)]
-unsafe fn one_f16(p: *const u8) -> f32 {
-    // SAFETY: the caller vouches for two bytes.
-    unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(p.cast::<u16>().read_unaligned())))) }
-}
-
-/// Eight bytes as f32.
-#[inline(always)]
-unsafe fn bytes_to_f32(x: u64) -> __m256 {
-    // SAFETY: as `Format` demands.
-    unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(x as i64))) }
-}
-
-/// The 6-bit scales and minimums of Q4_K and Q5_K: 12 bytes to two times eight.
-#[inline(always)]
-unsafe fn six_bit_pairs(p: *const u8) -> (u64, u64) {
-    // SAFETY: the caller vouches for twelve bytes.
-    let (a, b, c) = unsafe {
-        let p = p.cast::<u32>();
-        (p.read_unaligned(), p.add(1).read_unaligned(), p.add(2).read_unaligned())
-    };
-    let s = u64::from(a & 0x3f3f_3f3f) | u64::from((c & 0x0f0f_0f0f) | (a >> 2 & 0x3030_3030)) << 32;
-    let m = u64::from(b & 0x3f3f_3f3f) | u64::from((c >> 4 & 0x0f0f_0f0f) | (b >> 2 & 0x3030_3030)) << 32;
-    (s, m)
-}
-
-#[inline(always)]
-unsafe fn scales_and_mins(p: *const u8) -> Scales {
-    // SAFETY: p is a Q4_K or Q5_K block, which both begin with d, dmin and the 12 packed bytes.
+unsafe fn scales_and_mins<L: Lanes, S: Sink<L>, const FULL: bool>(rows: &Rows<FULL>, out: &mut S) {
+    // SAFETY: as `Lanes` demands.
     unsafe {
-        let (d, dmin) = two_f16(p);
-        let (s, m) = six_bit_pairs(p.add(4));
-        let zero = _mm256_setzero_ps();
-        Scales {
-            s: [_mm256_mul_ps(bytes_to_f32(s), _mm256_set1_ps(d)), zero],
-            m: [_mm256_mul_ps(bytes_to_f32(m), _mm256_set1_ps(-dmin)), zero],
-        }
+        let [head, a, b, c] = L::columns(rows, 0);
+        let (d, dmin) = (L::f16(head), L::mul(L::f16(L::shr(head, 16)), L::set1_f(-1.0)));
+        let (six, two) = (L::set1(0x3f3f_3f3f), L::set1(0x3030_3030));
+        let s = [L::and(a, six), L::or(low::<L>(c), L::and(L::shr(a, 2), two))];
+        let m = [L::and(b, six), L::or(high::<L>(c), L::and(L::shr(b, 2), two))];
+        unroll!(g in 0 1 2 3 4 5 6 7 => {
+            let s = L::to_f32(byte::<L>(s[g / 4], g % 4));
+            let m = L::to_f32(byte::<L>(m[g / 4], g % 4));
+            out.scales(g, L::mul(s, d), L::mul(m, dmin));
+        });
     }
-}
-
-/// Shifts of the two 256-bit halves of a register.
-#[inline(always)]
-unsafe fn halves(low: i64, high: i64) -> __m512i {
-    // SAFETY: as `Format` demands.
-    unsafe { _mm512_setr_epi64(low, low, low, low, high, high, high, high) }
-}
-
-/// The same 32 bytes in both halves.
-#[inline(always)]
-unsafe fn twice(p: *const u8) -> __m512i {
-    // SAFETY: the caller vouches for 32 bytes.
-    unsafe { _mm512_broadcast_i64x4(_mm256_loadu_si256(p.cast())) }
-}
-
-/// 32 bytes shifted right by `shift` bits within each byte's word; the caller masks.
-#[inline(always)]
-unsafe fn shifted32(p: *const u8, shift: usize) -> __m256i {
-    // SAFETY: the caller vouches for 32 bytes.
-    unsafe { _mm256_srl_epi16(_mm256_loadu_si256(p.cast()), _mm_cvtsi64_si128(shift as i64)) }
 }
 
 /// `Q4_K` super-blocks.
@@ -82,25 +59,23 @@ pub(crate) struct Q4_K;
 impl Format for Q4_K {
     const SPAN_BYTES: usize = 144;
     const BLOCK_LEN: usize = 256;
-    const FINE: bool = false;
-    const MAX_U: u32 = 15;
+    const UNIT: usize = 2;
+    type Class = Class<false, 15>;
 
     #[inline(always)]
-    unsafe fn scales(p: *const u8, _: usize) -> Scales {
-        // SAFETY: as the trait demands.
-        unsafe { scales_and_mins(p) }
-    }
-    #[inline(always)]
-    unsafe fn quants32(p: *const u8, g: usize) -> __m256i {
-        // SAFETY: as the trait demands.
-        unsafe { _mm256_and_si256(shifted32(p.add(16 + 32 * (g / 2)), 4 * (g % 2)), _mm256_set1_epi8(15)) }
-    }
-    #[inline(always)]
-    unsafe fn quants64(p: *const u8, j: usize) -> __m512i {
+    unsafe fn unpack<L: Lanes, S: Sink<L>, const FULL: bool>(rows: &Rows<FULL>, _: usize, out: &mut S) {
         // SAFETY: as the trait demands.
         unsafe {
-            let x = _mm512_srlv_epi64(twice(p.add(16 + 32 * j)), halves(0, 4));
-            _mm512_and_si512(x, _mm512_set1_epi8(15))
+            scales_and_mins::<L, S, FULL>(rows, out);
+            unroll!(j in 0 1 2 3 => {
+                let x = columns8::<L, FULL>(rows, 16 + 32 * j);
+                unroll!(k in 0 1 2 3 4 5 6 7 => {
+                    out.put(16 * j + k, low::<L>(x[k]));
+                    out.put(16 * j + 8 + k, high::<L>(x[k]));
+                });
+                out.flush(2 * j);
+                out.flush(2 * j + 1);
+            });
         }
     }
 }
@@ -111,34 +86,26 @@ pub(crate) struct Q5_K;
 impl Format for Q5_K {
     const SPAN_BYTES: usize = 176;
     const BLOCK_LEN: usize = 256;
-    const FINE: bool = false;
-    const MAX_U: u32 = 31;
+    const UNIT: usize = 2;
+    type Class = Class<false, 31>;
 
     #[inline(always)]
-    unsafe fn scales(p: *const u8, _: usize) -> Scales {
-        // SAFETY: as the trait demands.
-        unsafe { scales_and_mins(p) }
-    }
-    #[inline(always)]
-    unsafe fn quants32(p: *const u8, g: usize) -> __m256i {
+    unsafe fn unpack<L: Lanes, S: Sink<L>, const FULL: bool>(rows: &Rows<FULL>, _: usize, out: &mut S) {
         // SAFETY: as the trait demands.
         unsafe {
-            let low =
-                _mm256_and_si256(shifted32(p.add(48 + 32 * (g / 2)), 4 * (g % 2)), _mm256_set1_epi8(15));
-            let bit = _mm256_and_si256(shifted32(p.add(16), g), _mm256_set1_epi8(1));
-            _mm256_or_si256(low, _mm256_slli_epi16::<4>(bit))
-        }
-    }
-    #[inline(always)]
-    unsafe fn quants64(p: *const u8, j: usize) -> __m512i {
-        // SAFETY: as the trait demands.
-        unsafe {
-            let x = _mm512_srlv_epi64(twice(p.add(48 + 32 * j)), halves(0, 4));
-            let x = _mm512_and_si512(x, _mm512_set1_epi8(15));
-            let bytes = 0x0101_0101_0101_0101_i64;
-            let bits = halves(bytes << (2 * j), bytes << (2 * j + 1));
-            let set = _mm512_test_epi8_mask(twice(p.add(16)), bits);
-            _mm512_mask_add_epi8(x, set, x, _mm512_set1_epi8(16))
+            scales_and_mins::<L, S, FULL>(rows, out);
+            let bits = columns8::<L, FULL>(rows, 16);
+            unroll!(j in 0 1 2 3 => {
+                let x = columns8::<L, FULL>(rows, 48 + 32 * j);
+                unroll!(k in 0 1 2 3 4 5 6 7 => {
+                    let (first, second) =
+                        (bit::<L>(bits[k], 2 * j as u32, 4), bit::<L>(bits[k], 2 * j as u32 + 1, 4));
+                    out.put(16 * j + k, L::or(low::<L>(x[k]), first));
+                    out.put(16 * j + 8 + k, L::or(high::<L>(x[k]), second));
+                });
+                out.flush(2 * j);
+                out.flush(2 * j + 1);
+            });
         }
     }
 }
@@ -149,49 +116,38 @@ pub(crate) struct Q6_K;
 impl Format for Q6_K {
     const SPAN_BYTES: usize = 210;
     const BLOCK_LEN: usize = 256;
-    const FINE: bool = true;
-    const MAX_U: u32 = 63;
+    const UNIT: usize = 8;
+    type Class = Class<true, 63>;
 
     #[inline(always)]
-    unsafe fn scales(p: *const u8, _: usize) -> Scales {
+    unsafe fn unpack<L: Lanes, S: Sink<L>, const FULL: bool>(rows: &Rows<FULL>, _: usize, out: &mut S) {
         // SAFETY: as the trait demands.
         unsafe {
-            let d = _mm256_set1_ps(one_f16(p.add(208)));
-            let x = _mm_loadu_si128(p.add(192).cast());
-            let s = [
-                _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x)), d),
-                _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(x))), d),
-            ];
-            let offset = _mm256_set1_ps(-32.0);
-            Scales { s, m: [_mm256_mul_ps(s[0], offset), _mm256_mul_ps(s[1], offset)] }
-        }
-    }
-    #[inline(always)]
-    unsafe fn quants32(p: *const u8, g: usize) -> __m256i {
-        // SAFETY: as the trait demands.
-        unsafe {
-            let (half, part) = (g / 4, g % 4);
-            let low = shifted32(p.add(64 * half + 32 * (part % 2)), 4 * (part / 2));
-            let low = _mm256_and_si256(low, _mm256_set1_epi8(15));
-            let high = shifted32(p.add(128 + 32 * half), 2 * part);
-            let high = _mm256_and_si256(high, _mm256_set1_epi8(3));
-            _mm256_or_si256(low, _mm256_slli_epi16::<4>(high))
-        }
-    }
-    #[inline(always)]
-    unsafe fn quants64(p: *const u8, j: usize) -> __m512i {
-        // SAFETY: as the trait demands.
-        unsafe {
-            let (half, upper) = (j / 2, j % 2 == 1);
-            let ql = _mm512_loadu_si512(p.add(64 * half).cast());
-            let qh = twice(p.add(128 + 32 * half));
-            let (low, high) = if upper {
-                (_mm512_srli_epi16::<4>(ql), _mm512_srlv_epi64(qh, halves(0, 2)))
-            } else {
-                (ql, _mm512_sllv_epi64(qh, halves(4, 2)))
-            };
-            let low = _mm512_and_si512(low, _mm512_set1_epi8(15));
-            _mm512_or_si512(low, _mm512_and_si512(high, _mm512_set1_epi8(0x30)))
+            // The last two bytes, read with the two before them.
+            let d = L::f16(L::shr(L::column(rows, 206), 16));
+            let offset = L::set1_f(-32.0);
+            let scales = L::columns(rows, 192);
+            unroll!(k in 0 1 2 3 => {
+                unroll!(i in 0 1 2 3 => {
+                    let s = L::mul(L::to_f32(L::sar(L::shl(scales[k], 24 - 8 * i as u32), 24)), d);
+                    out.scales(4 * k + i, s, L::mul(s, offset));
+                });
+            });
+            unroll!(half in 0 1 => {
+                let upper = columns8::<L, FULL>(rows, 128 + 32 * half);
+                unroll!(part in 0 1 => {
+                    let lower = columns8::<L, FULL>(rows, 64 * half + 32 * part);
+                    unroll!(k in 0 1 2 3 4 5 6 7 => {
+                        let n = 2 * part as u32;
+                        let first = L::shl(two_bits::<L>(upper[k], n), 4);
+                        let second = L::shl(two_bits::<L>(upper[k], n + 4), 4);
+                        let step = 32 * half + 8 * part + k;
+                        out.put(step, L::or(low::<L>(lower[k]), first));
+                        out.put(step + 16, L::or(high::<L>(lower[k]), second));
+                    });
+                });
+                unroll!(g in 0 1 2 3 4 5 6 7 => { out.flush(8 * half + g) });
+            });
         }
     }
 }
@@ -202,51 +158,42 @@ pub(crate) struct Q3_K;
 impl Format for Q3_K {
     const SPAN_BYTES: usize = 110;
     const BLOCK_LEN: usize = 256;
-    const FINE: bool = true;
-    const MAX_U: u32 = 7;
+    const UNIT: usize = 8;
+    type Class = Class<true, 15>;
 
     #[inline(always)]
-    unsafe fn scales(p: *const u8, _: usize) -> Scales {
+    unsafe fn unpack<L: Lanes, S: Sink<L>, const FULL: bool>(rows: &Rows<FULL>, _: usize, out: &mut S) {
         // SAFETY: as the trait demands.
         unsafe {
-            let q = p.add(96).cast::<u32>();
-            let (a, b, c) = (q.read_unaligned(), q.add(1).read_unaligned(), q.add(2).read_unaligned());
-            // Low nibbles of 8 bytes, then high ones; two upper bits from the last four bytes at shifts 0, 2, 4, 6.
-            let upper = |shift: u32| u64::from(c >> shift & 0x0303_0303) << 4;
-            let nib = |x: u32, shift: u32| u64::from(x >> shift & 0x0f0f_0f0f);
-            let first = (nib(a, 0) | upper(0)) | (nib(b, 0) | upper(2)) << 32;
-            let second = (nib(a, 4) | upper(4)) | (nib(b, 4) | upper(6)) << 32;
-            let d = _mm256_set1_ps(one_f16(p.add(108)));
-            let bias = _mm256_set1_ps(-32.0);
+            // The last sixteen bytes: two of quants, twelve of scales, d.
+            let [a, b, c, e] = L::columns(rows, 94);
+            let d = L::f16(L::shr(e, 16));
+            let a = L::or(L::shr(a, 16), L::shl(b, 16));
+            let b = L::or(L::shr(b, 16), L::shl(c, 16));
+            let c = L::or(L::shr(c, 16), L::shl(e, 16));
             let s = [
-                _mm256_mul_ps(_mm256_add_ps(bytes_to_f32(first), bias), d),
-                _mm256_mul_ps(_mm256_add_ps(bytes_to_f32(second), bias), d),
+                L::or(low::<L>(a), L::shl(two_bits::<L>(c, 0), 4)),
+                L::or(low::<L>(b), L::shl(two_bits::<L>(c, 2), 4)),
+                L::or(high::<L>(a), L::shl(two_bits::<L>(c, 4), 4)),
+                L::or(high::<L>(b), L::shl(two_bits::<L>(c, 6), 4)),
             ];
-            let offset = _mm256_set1_ps(-4.0);
-            Scales { s, m: [_mm256_mul_ps(s[0], offset), _mm256_mul_ps(s[1], offset)] }
-        }
-    }
-    #[inline(always)]
-    unsafe fn quants32(p: *const u8, g: usize) -> __m256i {
-        // SAFETY: as the trait demands.
-        unsafe {
-            let low = shifted32(p.add(32 + 32 * (g / 4)), 2 * (g % 4));
-            let low = _mm256_and_si256(low, _mm256_set1_epi8(3));
-            let bit = _mm256_and_si256(shifted32(p, g), _mm256_set1_epi8(1));
-            _mm256_or_si256(low, _mm256_slli_epi16::<2>(bit))
-        }
-    }
-    #[inline(always)]
-    unsafe fn quants64(p: *const u8, j: usize) -> __m512i {
-        // SAFETY: as the trait demands.
-        unsafe {
-            let shift = 4 * (j as i64 % 2);
-            let x = _mm512_srlv_epi64(twice(p.add(32 + 32 * (j / 2))), halves(shift, shift + 2));
-            let x = _mm512_and_si512(x, _mm512_set1_epi8(3));
-            let bytes = 0x0101_0101_0101_0101_i64;
-            let bits = halves(bytes << (2 * j), bytes << (2 * j + 1));
-            let set = _mm512_test_epi8_mask(twice(p), bits);
-            _mm512_mask_add_epi8(x, set, x, _mm512_set1_epi8(4))
+            let (bias, offset) = (L::set1(32), L::set1_f(-4.0));
+            unroll!(g in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 => {
+                let s = L::mul(L::to_f32(L::sub(byte::<L>(s[g / 4], g % 4), bias)), d);
+                out.scales(g, s, L::mul(s, offset));
+            });
+            let bits = columns8::<L, FULL>(rows, 0);
+            unroll!(half in 0 1 => {
+                let x = columns8::<L, FULL>(rows, 32 + 32 * half);
+                unroll!(k in 0 1 2 3 4 5 6 7 => {
+                    unroll!(part in 0 1 2 3 => {
+                        let g = 4 * half + part;
+                        let u = L::or(two_bits::<L>(x[k], 2 * part as u32), bit::<L>(bits[k], g as u32, 2));
+                        out.put(8 * g + k, u);
+                    });
+                });
+                unroll!(g in 0 1 2 3 4 5 6 7 => { out.flush(8 * half + g) });
+            });
         }
     }
 }
@@ -257,39 +204,32 @@ pub(crate) struct Q2_K;
 impl Format for Q2_K {
     const SPAN_BYTES: usize = 84;
     const BLOCK_LEN: usize = 256;
-    const FINE: bool = true;
-    const MAX_U: u32 = 3;
+    const UNIT: usize = 8;
+    type Class = Class<true, 15>;
 
     #[inline(always)]
-    unsafe fn scales(p: *const u8, _: usize) -> Scales {
+    unsafe fn unpack<L: Lanes, S: Sink<L>, const FULL: bool>(rows: &Rows<FULL>, _: usize, out: &mut S) {
         // SAFETY: as the trait demands.
         unsafe {
-            let (d, dmin) = two_f16(p.add(80));
-            let (d, dmin) = (_mm256_set1_ps(d), _mm256_set1_ps(-dmin));
-            let q = p.cast::<u64>();
-            let (a, b) = (q.read_unaligned(), q.add(1).read_unaligned());
-            let nibble = 0x0f0f_0f0f_0f0f_0f0f_u64;
-            Scales {
-                s: [_mm256_mul_ps(bytes_to_f32(a & nibble), d), _mm256_mul_ps(bytes_to_f32(b & nibble), d)],
-                m: [
-                    _mm256_mul_ps(bytes_to_f32(a >> 4 & nibble), dmin),
-                    _mm256_mul_ps(bytes_to_f32(b >> 4 & nibble), dmin),
-                ],
-            }
-        }
-    }
-    #[inline(always)]
-    unsafe fn quants32(p: *const u8, g: usize) -> __m256i {
-        // SAFETY: as the trait demands.
-        unsafe { _mm256_and_si256(shifted32(p.add(16 + 32 * (g / 4)), 2 * (g % 4)), _mm256_set1_epi8(3)) }
-    }
-    #[inline(always)]
-    unsafe fn quants64(p: *const u8, j: usize) -> __m512i {
-        // SAFETY: as the trait demands.
-        unsafe {
-            let shift = 4 * (j as i64 % 2);
-            let x = _mm512_srlv_epi64(twice(p.add(16 + 32 * (j / 2))), halves(shift, shift + 2));
-            _mm512_and_si512(x, _mm512_set1_epi8(3))
+            let head = L::column(rows, 80);
+            let (d, dmin) = (L::f16(head), L::mul(L::f16(L::shr(head, 16)), L::set1_f(-1.0)));
+            let scales = L::columns(rows, 0);
+            unroll!(k in 0 1 2 3 => {
+                let (s, m) = (low::<L>(scales[k]), high::<L>(scales[k]));
+                unroll!(i in 0 1 2 3 => {
+                    let (s, m) = (L::to_f32(byte::<L>(s, i)), L::to_f32(byte::<L>(m, i)));
+                    out.scales(4 * k + i, L::mul(s, d), L::mul(m, dmin));
+                });
+            });
+            unroll!(half in 0 1 => {
+                let x = columns8::<L, FULL>(rows, 16 + 32 * half);
+                unroll!(k in 0 1 2 3 4 5 6 7 => {
+                    unroll!(part in 0 1 2 3 => {
+                        out.put(32 * half + 8 * part + k, two_bits::<L>(x[k], 2 * part as u32));
+                    });
+                });
+                unroll!(g in 0 1 2 3 4 5 6 7 => { out.flush(8 * half + g) });
+            });
         }
     }
 }
@@ -300,34 +240,31 @@ pub(crate) struct IQ4_XS;
 impl Format for IQ4_XS {
     const SPAN_BYTES: usize = 136;
     const BLOCK_LEN: usize = 256;
-    const FINE: bool = false;
-    const MAX_U: u32 = 255;
+    const UNIT: usize = 1;
+    type Class = Class<false, 255>;
 
     #[inline(always)]
-    unsafe fn scales(p: *const u8, _: usize) -> Scales {
+    unsafe fn unpack<L: Lanes, S: Sink<L>, const FULL: bool>(rows: &Rows<FULL>, _: usize, out: &mut S) {
         // SAFETY: as the trait demands.
         unsafe {
-            let d = _mm256_set1_ps(one_f16(p));
-            let high = _mm256_set1_epi32(i32::from(p.add(2).cast::<u16>().read_unaligned()));
-            let low = _mm256_set1_epi32(p.add(4).cast::<i32>().read_unaligned());
-            let high = _mm256_srlv_epi32(high, _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
-            let low = _mm256_srlv_epi32(low, _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
-            let high = _mm256_slli_epi32::<4>(_mm256_and_si256(high, _mm256_set1_epi32(3)));
-            let x = _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi32(15)), high);
-            let s = _mm256_cvtepi32_ps(_mm256_sub_epi32(x, _mm256_set1_epi32(32)));
-            let s = _mm256_mul_ps(s, d);
-            let zero = _mm256_setzero_ps();
-            Scales { s: [s, zero], m: [_mm256_mul_ps(s, _mm256_set1_ps(-128.0)), zero] }
+            let [head, lower, ..] = L::columns(rows, 0);
+            let d = L::f16(head);
+            let upper = L::shr(head, 16);
+            let offset = L::set1_f(-128.0);
+            unroll!(g in 0 1 2 3 4 5 6 7 => {
+                let s = L::and(L::shr(lower, 4 * g as u32), L::set1(15));
+                let s = L::or(s, L::shl(L::and(L::shr(upper, 2 * g as u32), L::set1(3)), 4));
+                let s = L::mul(L::to_f32(L::sub(s, L::set1(32))), d);
+                out.scales(g, s, L::mul(s, offset));
+            });
+            unroll!(g in 0 1 2 3 4 5 6 7 => {
+                let x = L::columns(rows, 8 + 16 * g);
+                unroll!(k in 0 1 2 3 => {
+                    out.put(8 * g + k, L::lookup(&IQ4_PLUS_128, low::<L>(x[k])));
+                    out.put(8 * g + 4 + k, L::lookup(&IQ4_PLUS_128, high::<L>(x[k])));
+                });
+                out.flush(g);
+            });
         }
-    }
-    #[inline(always)]
-    unsafe fn quants32(p: *const u8, g: usize) -> __m256i {
-        // SAFETY: as the trait demands.
-        unsafe { iq4_lookup(nibbles32(p.add(8 + 16 * g))) }
-    }
-    #[inline(always)]
-    unsafe fn quants64(p: *const u8, j: usize) -> __m512i {
-        // SAFETY: as the trait demands.
-        unsafe { iq4_lookup64(nibbles64_dense(p.add(8 + 32 * j))) }
     }
 }

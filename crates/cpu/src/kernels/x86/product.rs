@@ -1,0 +1,428 @@
+//! Products of quantized weights with activations, a lane per weight row.
+//!
+//! Rows are unpacked into *tiles*: `q` is `(n_cols / 4, L::ROWS, 4)` bytes, so that a register holds four consecutive
+//! values of each row and meets a broadcast of four activation values; `s` and `m` are `(n_groups, L::ROWS)` f32. Up to
+//! [`FEW_ROWS`] activation rows meet each span of a tile as soon as it is unpacked; for more of them whole tiles are
+//! unpacked once.
+//!
+//! Whatever the number of activation rows, a sum is formed in one order: exact integers within a group, groups from
+//! first to last. So a row's result does not depend on the batch that it is in.
+
+use super::formats::Format;
+use super::lanes::{Lanes, Rows};
+use crate::kernels::rows::QuantRow;
+use crate::kernels::{FEW_ROWS, GEMM_ROWS, GemmJob};
+
+/// What a product must know of a format.
+pub(crate) trait Factor {
+    /// A scale per 16 values instead of 32.
+    const FINE: bool;
+    /// No value of `u` is greater.
+    const MAX_U: u32;
+    /// Dwords of a row in a group.
+    const STEPS: usize = if Self::FINE { 4 } else { 8 };
+}
+
+pub(crate) struct Class<const FINE: bool, const MAX_U: u32>;
+
+impl<const FINE: bool, const MAX_U: u32> Factor for Class<FINE, MAX_U> {
+    const FINE: bool = FINE;
+    const MAX_U: u32 = MAX_U;
+}
+
+/// Whether weights are kept as signed bytes, 128 below `u`.
+pub(crate) const fn is_signed<X: Factor, L: Lanes>() -> bool {
+    L::SIGNED && X::MAX_U > 127
+}
+
+/// Where a part of a tile is written to, or read from.
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) q: *mut u8,
+    pub(crate) s: *mut f32,
+    pub(crate) m: *mut f32,
+}
+
+impl Span {
+    /// Tile `index` in the scratch of a job whose rows have `n_cols` values.
+    unsafe fn of<L: Lanes>(scratch: *mut u8, n_cols: usize, index: usize) -> Span {
+        // SAFETY: the scratch holds `GEMM_ROWS` rows with a scale and an offset per 16 values.
+        unsafe {
+            let n_scales = L::ROWS * n_cols.div_ceil(16);
+            let q = scratch.add(index * (L::ROWS * n_cols + 8 * n_scales));
+            let s = q.add(L::ROWS * n_cols).cast::<f32>();
+            Span { q, s, m: s.add(n_scales) }
+        }
+    }
+
+    /// The part from value `256 * span` on.
+    #[inline(always)]
+    unsafe fn after<X: Factor, L: Lanes>(&self, span: usize) -> Span {
+        let groups = span * 64 / X::STEPS;
+        // SAFETY: the caller knows the part to exist.
+        unsafe {
+            Span {
+                q: self.q.add(span * 256 * L::ROWS),
+                s: self.s.add(groups * L::ROWS),
+                m: self.m.add(groups * L::ROWS),
+            }
+        }
+    }
+}
+
+/// What is done with the registers of a span as they are unpacked: the groups of a
+/// *unit* of the format come together.
+///
+/// # Safety
+/// Methods may only be reached from code compiled for the level of `L`, and for steps and groups that the span has.
+pub(crate) trait Sink<L: Lanes> {
+    /// Takes the scales and offsets of group `g`.
+    unsafe fn scales(&mut self, g: usize, s: L::F, m: L::F);
+    /// Takes `u` of values `4 step .. 4 step + 4` of each row.
+    unsafe fn put(&mut self, step: usize, u: L::I);
+    /// Group `g` is whole. Groups end in order.
+    unsafe fn flush(&mut self, g: usize);
+}
+
+/// `u` as products take it.
+#[inline(always)]
+unsafe fn as_factor<X: Factor, L: Lanes>(u: L::I) -> L::I {
+    // SAFETY: as `Lanes` demands.
+    unsafe { if is_signed::<X, L>() { L::xor(u, L::set1(0x8080_8080_u32 as i32)) } else { u } }
+}
+
+/// The offset that belongs to [`as_factor`].
+#[inline(always)]
+unsafe fn offset<X: Factor, L: Lanes>(s: L::F, m: L::F) -> L::F {
+    // SAFETY: as `Lanes` demands.
+    unsafe { if is_signed::<X, L>() { L::fma(s, L::set1_f(128.0), m) } else { m } }
+}
+
+/// Keeps a span in memory.
+struct Keep<X> {
+    span: Span,
+    class: std::marker::PhantomData<X>,
+}
+
+impl<X: Factor, L: Lanes> Sink<L> for Keep<X> {
+    #[inline(always)]
+    unsafe fn scales(&mut self, g: usize, s: L::F, m: L::F) {
+        // SAFETY: as the trait demands.
+        unsafe {
+            L::store_f(self.span.s.add(g * L::ROWS), s);
+            L::store_f(self.span.m.add(g * L::ROWS), offset::<X, L>(s, m));
+        }
+    }
+    #[inline(always)]
+    unsafe fn put(&mut self, step: usize, u: L::I) {
+        // SAFETY: as the trait demands.
+        unsafe { L::store(self.span.q.add(step * 4 * L::ROWS), as_factor::<X, L>(u)) }
+    }
+    #[inline(always)]
+    unsafe fn flush(&mut self, _: usize) {}
+}
+
+/// Multiplies a span with one activation row, register by register.
+struct Multiply<F, L: Lanes> {
+    x: QuantRow,
+    s: [L::F; 16],
+    m: [L::F; 16],
+    /// Of the unit's groups.
+    dots: [L::I; 8],
+    sums: [L::I; 8],
+    acc: L::F,
+    format: std::marker::PhantomData<F>,
+}
+
+impl<F: Format, L: Lanes> Multiply<F, L> {
+    /// Where the scales of group `g` are: those of 32-value blocks come with the block.
+    #[inline(always)]
+    fn slot(g: usize) -> usize {
+        if F::BLOCK_LEN == 32 { 0 } else { g }
+    }
+}
+
+impl<F: Format, L: Lanes> Sink<L> for Multiply<F, L> {
+    #[inline(always)]
+    unsafe fn scales(&mut self, g: usize, s: L::F, m: L::F) {
+        self.s[Self::slot(g)] = s;
+        // SAFETY: as the trait demands.
+        self.m[Self::slot(g)] = unsafe { offset::<F::Class, L>(s, m) };
+    }
+    #[inline(always)]
+    unsafe fn put(&mut self, step: usize, u: L::I) {
+        // SAFETY: as the trait demands; the row has the span's values.
+        unsafe {
+            let (slot, run) = (step / F::Class::STEPS % F::UNIT, L::run(F::Class::MAX_U));
+            let x = L::set1(self.x.q.add(step * 4).cast::<i32>().read_unaligned());
+            let w = as_factor::<F::Class, L>(u);
+            self.sums[slot] = L::products(self.sums[slot], w, x, is_signed::<F::Class, L>());
+            let done = step + 1;
+            if done.is_multiple_of(run) || done.is_multiple_of(F::Class::STEPS) {
+                self.dots[slot] = L::widen(self.dots[slot], self.sums[slot]);
+                self.sums[slot] = L::zero();
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn flush(&mut self, g: usize) {
+        // SAFETY: as the trait demands.
+        unsafe {
+            let (dx, sum) = if F::Class::FINE {
+                (*self.x.d.add(g / 2), *self.x.sum16.add(g))
+            } else {
+                (*self.x.d.add(g), *self.x.sum32.add(g))
+            };
+            let dot = L::to_f32(self.dots[g % F::UNIT]);
+            self.dots[g % F::UNIT] = L::zero();
+            let scales = (self.s[Self::slot(g)], self.m[Self::slot(g)]);
+            self.acc = accumulate::<L>(self.acc, dot, scales, (dx, sum));
+        }
+    }
+}
+
+/// What a group adds to a sum. There is one place for it, as every path must round alike.
+#[inline(always)]
+unsafe fn accumulate<L: Lanes>(acc: L::F, dot: L::F, (s, m): (L::F, L::F), (dx, sum): (f32, f32)) -> L::F {
+    // SAFETY: as `Lanes` demands.
+    unsafe {
+        let acc = L::fma(dot, L::mul(s, L::set1_f(dx)), acc);
+        L::fma(m, L::set1_f(sum), acc)
+    }
+}
+
+/// Unpacks the first `n_cols` values of each row.
+#[inline(always)]
+pub(crate) unsafe fn unpack<F: Format, L: Lanes, const FULL: bool>(
+    rows: &Rows<FULL>,
+    n_cols: usize,
+    out: Span,
+) {
+    // SAFETY: the caller vouches for the rows and for a tile behind `out`; reached only from code compiled for the level.
+    unsafe {
+        for span in 0..n_cols.div_ceil(256) {
+            let n = ((n_cols - span * 256) / 32).min(8);
+            let span_out = out.after::<F::Class, L>(span);
+            let mut keep = Keep::<F::Class> { span: span_out, class: std::marker::PhantomData };
+            F::unpack::<L, _, FULL>(&rows.from::<L>(span * F::SPAN_BYTES), n, &mut keep);
+        }
+    }
+}
+
+/// One activation row, all that there is, with the tile from weight row `row` on.
+#[inline(always)]
+pub(crate) unsafe fn one_row<F: Format, L: Lanes, const FULL: bool>(job: &GemmJob, row: usize) {
+    // SAFETY: the caller vouches for the job; reached only from code compiled for the level.
+    unsafe {
+        let row_bytes = row_bytes::<F>(job.n_cols);
+        let p = job.w.wrapping_add(row * row_bytes);
+        let rows = Rows::<FULL>::new::<L>(p, row_bytes, job.n_rows - row - 1);
+        let mut sink = Multiply::<F, L> {
+            x: job.x.row(0),
+            s: [L::zero_f(); 16],
+            m: [L::zero_f(); 16],
+            dots: [L::zero(); 8],
+            sums: [L::zero(); 8],
+            acc: L::zero_f(),
+            format: std::marker::PhantomData,
+        };
+        for span in 0..job.n_cols.div_ceil(256) {
+            let n = ((job.n_cols - span * 256) / 32).min(8);
+            sink.x = job.x.row(0).from(span * 256);
+            F::unpack::<L, _, FULL>(&rows.from::<L>(span * F::SPAN_BYTES), n, &mut sink);
+        }
+        store::<L, 1, 1>(job, row, 0, &[[sink.acc]]);
+    }
+}
+
+/// Bytes of a row.
+const fn row_bytes<F: Format>(n_cols: usize) -> usize {
+    n_cols / F::BLOCK_LEN * (F::SPAN_BYTES * F::BLOCK_LEN / 256)
+}
+
+unsafe fn unpack_rows<F: Format, L: Lanes>(job: &GemmJob, row: usize, from: usize, n_cols: usize, out: Span) {
+    let stride = row_bytes::<F>(job.n_cols);
+    let last = (job.n_rows - row).min(L::ROWS) - 1;
+    let p = job.w.wrapping_add(row * stride);
+    // SAFETY: the rows exist, and the caller vouches for the tile.
+    unsafe {
+        let at = from / 256 * F::SPAN_BYTES;
+        if last == L::ROWS - 1 {
+            let rows = Rows::new::<L>(p, stride, last).from::<L>(at);
+            L::outlined_unpack::<F, true>(&rows, n_cols, out);
+        } else {
+            let rows = Rows::new::<L>(p, stride, last).from::<L>(at);
+            L::outlined_unpack::<F, false>(&rows, n_cols, out);
+        }
+    }
+}
+
+/// Adds the products of `n_groups` groups of `T` tiles, which are groups `g0 ..` of their rows, with `M` activation rows
+/// from `m0` on.
+#[inline(always)]
+unsafe fn multiply<X: Factor, L: Lanes, const M: usize, const T: usize>(
+    job: &GemmJob,
+    tiles: &[Span; T],
+    (g0, n_groups): (usize, usize),
+    m0: usize,
+    acc: &mut [[L::F; T]; M],
+) {
+    // SAFETY: the caller vouches for the tiles and the rows; reached only from code compiled for the level.
+    unsafe {
+        let x = &job.x;
+        let run = L::run(X::MAX_U);
+        let run = if run < X::STEPS { run } else { X::STEPS };
+        let signed = is_signed::<X, L>();
+        let xq = x.q.add(m0 * x.q_stride + g0 * X::STEPS * 4);
+        for g in 0..n_groups {
+            let mut dots = [[L::zero(); T]; M];
+            for part in 0..X::STEPS / run {
+                let mut sums = [[L::zero(); T]; M];
+                for step in part * run..(part + 1) * run {
+                    let step = g * X::STEPS + step;
+                    let mut w = [L::zero(); T];
+                    for (w, tile) in w.iter_mut().zip(tiles) {
+                        *w = L::load(tile.q.add(step * 4 * L::ROWS));
+                    }
+                    for (m, sums) in sums.iter_mut().enumerate() {
+                        let x = L::set1(xq.add(m * x.q_stride + step * 4).cast::<i32>().read_unaligned());
+                        for (sum, &w) in sums.iter_mut().zip(&w) {
+                            *sum = L::products(*sum, w, x, signed);
+                        }
+                    }
+                }
+                for (dots, sums) in dots.iter_mut().zip(&sums) {
+                    for (dot, &sum) in dots.iter_mut().zip(sums) {
+                        *dot = L::widen(*dot, sum);
+                    }
+                }
+            }
+            for (t, tile) in tiles.iter().enumerate() {
+                let s = L::load_f(tile.s.add(g * L::ROWS));
+                let offset = L::load_f(tile.m.add(g * L::ROWS));
+                for m in 0..M {
+                    let group = g0 + g;
+                    let (dx, sum) = if X::FINE {
+                        let sum = *x.sum16.add((m0 + m) * x.sum16_stride + group);
+                        (*x.d.add((m0 + m) * x.d_stride + group / 2), sum)
+                    } else {
+                        let at = (m0 + m) * x.d_stride + group;
+                        (*x.d.add(at), *x.sum32.add(at))
+                    };
+                    acc[m][t] = accumulate::<L>(acc[m][t], L::to_f32(dots[m][t]), (s, offset), (dx, sum));
+                }
+            }
+        }
+    }
+}
+
+/// Stores the sums of weight rows `row ..`.
+#[inline(always)]
+unsafe fn store<L: Lanes, const M: usize, const T: usize>(
+    job: &GemmJob,
+    row: usize,
+    m0: usize,
+    acc: &[[L::F; T]; M],
+) {
+    // SAFETY: the job's output has these rows and columns; reached only from code compiled for the level.
+    unsafe {
+        for (m, acc) in acc.iter().enumerate() {
+            for (t, &acc) in acc.iter().enumerate() {
+                let row = row + t * L::ROWS;
+                let out = job.out.wrapping_add((m0 + m) * job.out_stride + row);
+                if row + L::ROWS <= job.n_rows {
+                    L::store_f(out, acc);
+                } else {
+                    L::store_some(out, acc, job.n_rows.saturating_sub(row));
+                }
+            }
+        }
+    }
+}
+
+/// `M` activation rows, all that there are, with every weight row.
+#[inline(always)]
+pub(crate) unsafe fn few_rows<F: Format, L: Lanes, const M: usize>(job: &GemmJob) {
+    // SAFETY: the caller vouches for the job; the scratch holds more than one span.
+    unsafe {
+        let tile = Span::of::<L>(job.scratch, job.n_cols.min(256), 0);
+        for row in (0..job.n_rows).step_by(L::ROWS) {
+            let mut acc = [[L::zero_f(); 1]; M];
+            for from in (0..job.n_cols).step_by(256) {
+                let n_cols = (job.n_cols - from).min(256);
+                unpack_rows::<F, L>(job, row, from, n_cols, tile);
+                let per_group = 4 * F::Class::STEPS;
+                let groups = (from / per_group, n_cols / per_group);
+                multiply::<F::Class, L, M, 1>(job, &[tile], groups, 0, &mut acc);
+            }
+            store::<L, M, 1>(job, row, 0, &acc);
+        }
+    }
+}
+
+/// Activation rows `m0 .. m0 + M` with `T` tiles, which were unpacked from weight row `row` on.
+#[inline(always)]
+pub(crate) unsafe fn many_rows<X: Factor, L: Lanes, const M: usize, const T: usize>(
+    job: &GemmJob,
+    row: usize,
+    m0: usize,
+) {
+    // SAFETY: see `product`.
+    unsafe {
+        let mut tiles = [Span::of::<L>(job.scratch, job.n_cols, 0); T];
+        for (index, tile) in tiles.iter_mut().enumerate() {
+            *tile = Span::of::<L>(job.scratch, job.n_cols, index);
+        }
+        let mut acc = [[L::zero_f(); T]; M];
+        multiply::<X, L, M, T>(job, &tiles, (0, job.n_cols / (4 * X::STEPS)), m0, &mut acc);
+        store::<L, M, T>(job, row, m0, &acc);
+    }
+}
+
+/// The product of a job with weights of format `F`.
+pub(crate) unsafe fn product<F: Format, L: Lanes>(job: &GemmJob) {
+    // SAFETY: the caller vouches for the job and for the level.
+    unsafe {
+        match job.n_x {
+            0 => {}
+            1 => {
+                for row in (0..job.n_rows).step_by(L::ROWS) {
+                    if row + L::ROWS <= job.n_rows {
+                        L::outlined_one::<F, true>(job, row);
+                    } else {
+                        L::outlined_one::<F, false>(job, row);
+                    }
+                }
+            }
+            2 => L::outlined_few::<F, 2>(job),
+            3 => L::outlined_few::<F, 3>(job),
+            4 => L::outlined_few::<F, 4>(job),
+            5 => L::outlined_few::<F, 5>(job),
+            6 => L::outlined_few::<F, 6>(job),
+            7 => L::outlined_few::<F, 7>(job),
+            FEW_ROWS => L::outlined_few::<F, FEW_ROWS>(job),
+            n_x => {
+                debug_assert!(job.n_rows <= GEMM_ROWS);
+                for row in (0..job.n_rows).step_by(L::TILES * L::ROWS) {
+                    for tile in 0..L::TILES {
+                        // A tile without rows repeats the last one; nothing of it is stored.
+                        let first = (row + tile * L::ROWS).min(job.n_rows - 1);
+                        let out = Span::of::<L>(job.scratch, job.n_cols, tile);
+                        unpack_rows::<F, L>(job, first, 0, job.n_cols, out);
+                    }
+                    let mut m = 0;
+                    while m + 4 <= n_x {
+                        L::outlined_many::<F::Class, 4>(job, row, m);
+                        m += 4;
+                    }
+                    match n_x - m {
+                        1 => L::outlined_many::<F::Class, 1>(job, row, m),
+                        2 => L::outlined_many::<F::Class, 2>(job, row, m),
+                        3 => L::outlined_many::<F::Class, 3>(job, row, m),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+}
