@@ -19,5 +19,5 @@ pub use dtype::DType;
 pub use plan::{
     Activation, AttendSpec, Buffer, BufferId, CacheGroup, CacheId, CacheLayer, Expert, ExpertsSpec, HeadNorm,
     LinearPart, LogitsSpec, NormKind, Op, Plan, PlanBuilder, PlanError, PoolKind, PoolOutput, Rope, RopeId,
-    RopeStyle, Rows, Sight, Slots, Weight, WeightId, assign_slots, fuse,
+    RopeStyle, Rows, Sharpening, Sight, Slots, Weight, WeightId, assign_slots, fuse,
 };

@@ -9,7 +9,8 @@ use common::{Random, backends, weight};
 use whit_base::reference::ReferenceBackend;
 use whit_base::{
     Activation, AttendSpec, Backend, Batch, Bytes, CacheLayer, CacheType, DType, Executor, ExecutorLimits,
-    LogitsSpec, NormKind, Plan, PlanBuilder, PoolKind, Pooling, Rope, RopeStyle, Segment, Sight, Weight,
+    LogitsSpec, NormKind, Plan, PlanBuilder, PoolKind, Pooling, Rope, RopeStyle, Segment, Sharpening, Sight,
+    Weight,
 };
 use whit_cpu::{CpuBackend, CpuConfig, Level};
 
@@ -58,6 +59,7 @@ fn pooling_plan(dtype: DType, head_dim: usize, pool: Option<(PoolKind, bool)>) -
             cache,
             n_heads,
             scale: 1.0 / (head_dim as f32).sqrt(),
+            sharpening: (layer == 2).then_some(Sharpening { by: 0.7, every: 8 }),
             softcap,
             sight: Sight::Before,
             bias: None,
@@ -353,7 +355,7 @@ fn attention_plan(head_dim: usize, window: Option<usize>) -> Plan {
     });
     let cache = p.cache(CacheLayer { n_kv_heads, head_dim, window });
     let (softcap, sight) = (window.map(|_| 5.0), Sight::Before);
-    let spec = AttendSpec { cache, n_heads, scale: 0.2, softcap, sight, bias: None };
+    let spec = AttendSpec { cache, n_heads, scale: 0.2, sharpening: None, softcap, sight, bias: None };
     let x = p.attend("attend", q, k, v, spec).unwrap();
     let width = n_heads * head_dim;
     let mut identity = vec![0f32; VOCAB * width];

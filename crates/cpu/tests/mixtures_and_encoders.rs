@@ -119,7 +119,7 @@ fn encoder(dtype: DType) -> Plan {
             k = p.rope("k_rope", k, rope, head_dim).unwrap();
         }
         let bias = reach.map(|reach| weight(&mut p, r, DType::F32, n_heads, 2 * reach + 1));
-        let spec = AttendSpec { cache, n_heads, scale: 0.125, softcap: None, sight, bias };
+        let spec = AttendSpec { cache, n_heads, scale: 0.125, sharpening: None, softcap: None, sight, bias };
         let h = p.attend("attend", q, k, v, spec).unwrap();
         let h = linear(&mut p, r, h, WIDTH);
         let h = p.add("residual", x, h).unwrap();

@@ -26,7 +26,7 @@ fn refused(golden: &str, change: impl FnOnce(&mut Parts), expected: &[&str]) {
 #[test]
 fn unchanged_parts_load() {
     for golden in Golden::all() {
-        let model = Parts::of(golden.name).open().unwrap();
+        let model = Parts::of(&golden.name).open().unwrap();
         let mut engine =
             Engine::with_backend(model, &common::reference(), &golden.options(&common::exact())).unwrap();
         let (ids, _) = answer(&mut engine, greedy(&golden.prompt, 3));

@@ -27,7 +27,7 @@ const KINDS: [(Option<u32>, PoolKind); 4] = [
     (Some(3), PoolKind::Last),
 ];
 
-fn model(name: &'static str, kind: Option<u32>) -> Model {
+fn model(name: &str, kind: Option<u32>) -> Model {
     let mut parts = Parts::of(name);
     if let Some(kind) = kind {
         let architecture = Model::open(Golden::load(name).path).unwrap().info().architecture.clone();
@@ -71,7 +71,7 @@ fn vectors() {
     for golden in Golden::all() {
         let whole = golden.prompt.len();
         for (key, kind) in KINDS {
-            let model = model(golden.name, key);
+            let model = model(&golden.name, key);
             for backend in backends() {
                 // (tokens per step, sequences at the same time, lengths)
                 for (max_rows, max_sequences, lengths) in [

@@ -100,8 +100,8 @@ fn attention_scale() {
 #[test]
 fn plans_end_with_the_wanted_rows() {
     // `fuse` counts on it: selection before the last norm, then what becomes of it.
-    for golden in common::GOLDEN {
-        let plan = plan(Parts::of(golden), 64);
+    for golden in common::golden() {
+        let plan = plan(Parts::of(&golden), 64);
         let n = plan.ops.len();
         assert!(matches!(plan.ops[n - 1], Op::Logits { .. }));
         assert!(matches!(plan.ops[n - 2], Op::Pool { .. }));

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{GOLDEN, Golden, answer, exact, greedy, reference};
+use common::{Golden, answer, exact, greedy, reference};
 use whit_base::{Backend, BackendError, Batch, Executor, ExecutorLimits, Plan};
 use whit_engine::{
     CacheSize, Done, Engine, EngineError, EngineOptions, Event, FinishReason, Item, PromptRows, Request,
@@ -78,8 +78,7 @@ fn sampled(prompt: &[u32], seed: u64, max_tokens: usize) -> Request {
 
 #[test]
 fn many_at_once_get_what_each_gets_alone() {
-    for name in GOLDEN {
-        let golden = Golden::load(name);
+    for golden in Golden::all() {
         let requests: Vec<Request> = (0..24)
             .map(|i| sampled(&golden.prompt[..1 + (i * 7) % golden.prompt.len()], i as u64, 8 + i % 9))
             .collect();
@@ -96,7 +95,7 @@ fn many_at_once_get_what_each_gets_alone() {
             let service = service(&golden, &options, 100);
             std::thread::scope(|scope| {
                 for (request, expected) in requests.iter().zip(&expected) {
-                    let service = &service;
+                    let (service, name) = (&service, &golden.name);
                     scope.spawn(move || {
                         let (ids, done) = collect(&ask(service, request.clone())).unwrap();
                         assert_eq!((&ids, done.reason), (expected, FinishReason::Length), "{name}");

@@ -2,7 +2,7 @@
 
 use whit_base::{
     Activation, AttendSpec, BufferId, CacheId, CacheLayer, Expert, ExpertsSpec, LogitsSpec, NormKind, Plan,
-    PlanBuilder, RopeId, Sight, WeightId,
+    PlanBuilder, RopeId, Sharpening, Sight, WeightId,
 };
 
 use crate::ModelError;
@@ -24,6 +24,8 @@ pub(crate) struct Attending {
     pub(crate) head_dim: usize,
     /// Factor on the scores.
     pub(crate) scale: f32,
+    /// A further one, by the position of the query.
+    pub(crate) sharpening: Option<Sharpening>,
     /// `c * tanh(score / c)`.
     pub(crate) softcap: Option<f32>,
     /// Tokens that a token sees, with itself; `None`: all.
@@ -88,6 +90,7 @@ impl Attending {
             n_kv_heads,
             head_dim,
             scale: 1.0 / (head_dim as f32).sqrt(),
+            sharpening: None,
             softcap: None,
             window: None,
             norm: QkNorm::None,
@@ -129,13 +132,15 @@ impl Block<'_, '_> {
 
     /// Attention over `x`, with its projections: `attn_output(attend(q, k, v))`.
     pub(crate) fn attend(&mut self, x: BufferId, how: &Attending) -> Result<BufferId, ModelError> {
-        let Attending { n_heads, n_kv_heads, head_dim, scale, softcap, window, sight, bias, .. } = *how;
+        let Attending {
+            n_heads, n_kv_heads, head_dim, scale, sharpening, softcap, window, sight, bias, ..
+        } = *how;
         let (q, k, v) = self.qkv(x, how)?;
         let q = self.place("q", q, how)?;
         let k = self.place("k", k, how)?;
         let own = || CacheLayer { n_kv_heads, head_dim, window };
         let cache = how.cache.unwrap_or_else(|| self.plan.cache(own()));
-        let spec = AttendSpec { cache, n_heads, scale, softcap, sight, bias };
+        let spec = AttendSpec { cache, n_heads, scale, sharpening, softcap, sight, bias };
         let h = self.plan.attend(&self.name("attn"), q, k, v, spec)?;
         self.linear("attn_output", h)
     }

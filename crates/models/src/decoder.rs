@@ -1,7 +1,7 @@
 //! The block that most families share: a norm before each half, rotary attention over grouped heads, gated feed-forward.
 //! A family says in a [`Decoder`] in what it differs.
 
-use whit_base::{Activation, NormKind, Plan, PlanBuilder, RopeStyle};
+use whit_base::{Activation, NormKind, Plan, PlanBuilder, RopeStyle, Sharpening};
 
 use crate::ModelError;
 use crate::block::{self, Attending, Block, Mixture, QkNorm};
@@ -20,6 +20,8 @@ pub(crate) struct Decoder {
     pub(crate) normalizes_experts: bool,
     /// Each layer whose number, from 1, is a multiple of this does not rotate.
     pub(crate) no_rope_every: Option<usize>,
+    /// On the scores of attention.
+    pub(crate) sharpening: Option<Sharpening>,
     /// On the embeddings.
     pub(crate) embedding_scale: f32,
     /// On what each half adds to the residual.
@@ -45,6 +47,7 @@ impl Decoder {
             norms: Norms::None,
             normalizes_experts: true,
             no_rope_every: None,
+            sharpening: None,
             embedding_scale: 1.0,
             residual_scale: 1.0,
             logit_scale: 1.0,
@@ -77,6 +80,7 @@ impl Decoder {
             let rotates = self.no_rope_every.is_none_or(|every| !(layer + 1).is_multiple_of(every));
             let attending = Attending {
                 scale,
+                sharpening: self.sharpening,
                 window: window.filter(|_| is_local[layer]),
                 norm: match self.norms {
                     Norms::None => QkNorm::None,

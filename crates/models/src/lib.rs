@@ -20,6 +20,7 @@ mod granite;
 pub mod hf;
 mod info;
 mod llama;
+mod mistral3;
 mod modern_bert;
 mod olmo2;
 mod olmoe;
@@ -71,6 +72,7 @@ macro_rules! architectures {
 
 architectures! {
     "llama" => llama::build,
+    "mistral3" => mistral3::build,
     "qwen2" => qwen2::build,
     "qwen3" => qwen3::build,
     "qwen3moe" => qwen3::build,

@@ -101,13 +101,20 @@ fn scaling(config: &Config<'_>, tensors: &mut Tensors<'_>, n_rot: usize) -> Resu
         Some("yarn") => {
             let beta =
                 |name, default| config.opt_positive(name).map(|beta| f64::from(beta.unwrap_or(default)));
+            // Only files of `mistral3` have it among the supported ones. Its makers divide the magnitude by what YaRN would make
+            // of it with this factor on its logarithm.
+            let key = "rope.scaling.yarn_log_multiplier";
+            let multiplier = f64::from(config.opt_float(key)?.unwrap_or(0.0));
+            if multiplier < 0.0 {
+                return Err(config.bad(key, multiplier, "0 or more"));
+            }
             Ok(Scaling::Yarn {
                 factor,
                 n_ctx_original: n_ctx_original as f64,
                 beta_fast: beta("rope.scaling.yarn_beta_fast", 32.0)?,
                 beta_slow: beta("rope.scaling.yarn_beta_slow", 1.0)?,
                 mix: f64::from(config.opt_float("rope.scaling.yarn_ext_factor")?.unwrap_or(1.0)),
-                magnitude: magnitude
+                magnitude: magnitude / yarn_magnitude(factor, multiplier)
                     * f64::from(config.opt_positive("rope.scaling.yarn_attn_factor")?.unwrap_or(1.0)),
             })
         }
@@ -116,6 +123,11 @@ fn scaling(config: &Config<'_>, tensors: &mut Tensors<'_>, n_rot: usize) -> Resu
         None | Some("linear") => Ok(Scaling::Linear(factor)),
         Some(other) => Err(config.bad("rope.scaling.type", other, "none, linear, yarn or longrope")),
     }
+}
+
+/// YaRN's magnitude for contexts stretched by `factor`, with another factor on its logarithm.
+fn yarn_magnitude(factor: f64, multiplier: f64) -> f64 {
+    1.0 + 0.1 * multiplier * factor.max(1.0).ln()
 }
 
 fn divisor_table(
@@ -152,7 +164,7 @@ fn table(base: f64, n_rot: usize, style: RopeStyle, scaling: &Scaling) -> Rope {
                 let keep = (1.0 - slow) * mix;
                 f / factor * (1.0 - keep) + f * keep
             };
-            let stretch = if *mix == 0.0 { 1.0 } else { 1.0 + 0.1 * factor.max(1.0).ln() };
+            let stretch = if *mix == 0.0 { 1.0 } else { yarn_magnitude(*factor, 1.0) };
             (plain.enumerate().map(blend).collect(), magnitude * stretch)
         }
     };

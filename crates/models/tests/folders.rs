@@ -246,6 +246,10 @@ fn what_cannot_be_used_is_refused() {
             "a divisor for each of 1 pairs",
         ),
         (json!({ "model_type": "smollm3", "no_rope_layer_interval": 3 }), "rotation in other layers"),
+        (
+            json!({ "model_type": "ministral3", "rope_parameters": { "llama_4_scaling_beta": 0.1 } }),
+            "scores that grow with the position, without YaRN",
+        ),
         (json!({ "model_type": "phi", "hidden_act": "gelu_new", "qk_layernorm": true }), "norms on q and k"),
         (
             json!({ "quantization_config": { "quant_method": "gptq", "bits": 4 } }),

@@ -2,7 +2,7 @@
 
 use super::{
     Activation, Buffer, BufferId, CacheId, CacheLayer, Expert, LinearPart, NormKind, Op, Plan, PoolKind,
-    Rope, RopeId, Rows, Sight, Weight, WeightId,
+    Rope, RopeId, Rows, Sharpening, Sight, Weight, WeightId,
 };
 
 /// A shape that does not fit, found while a plan is built.
@@ -47,6 +47,8 @@ pub struct AttendSpec {
     pub n_heads: usize,
     /// Factor on the scores.
     pub scale: f32,
+    /// A further one, by the position of the query.
+    pub sharpening: Option<Sharpening>,
     /// `c * tanh(score / c)`.
     pub softcap: Option<f32>,
     /// Which tokens a token sees.
@@ -280,6 +282,7 @@ impl PlanBuilder {
             cache: spec.cache,
             n_heads: spec.n_heads,
             scale: spec.scale,
+            sharpening: spec.sharpening,
             softcap: spec.softcap,
             sight: spec.sight,
             bias: spec.bias,

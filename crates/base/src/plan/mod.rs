@@ -16,7 +16,9 @@ mod slots;
 
 pub use builder::{AttendSpec, ExpertsSpec, LogitsSpec, PlanBuilder, PlanError};
 pub use fuse::fuse;
-pub use op::{Activation, Expert, HeadNorm, LinearPart, NormKind, Op, PoolKind, RopeStyle, Sight};
+pub use op::{
+    Activation, Expert, HeadNorm, LinearPart, NormKind, Op, PoolKind, RopeStyle, Sharpening, Sight,
+};
 pub use slots::{Slots, assign_slots};
 
 use crate::{Bytes, DType};

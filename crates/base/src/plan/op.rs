@@ -66,6 +66,23 @@ pub enum Sight {
     Near(usize),
 }
 
+/// How scores grow with the position of the query: by `1 + by * ln(1 + floor(position / every))`. It keeps attention over a long
+/// context from flattening.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sharpening {
+    /// Of the logarithm.
+    pub by: f32,
+    /// Positions until it grows, and from one step to the next. At least 1.
+    pub every: usize,
+}
+
+impl Sharpening {
+    /// The factor on the scores of a query at this position.
+    pub fn factor(self, position: usize) -> f32 {
+        1.0 + self.by * ((1 + position / self.every) as f32).ln()
+    }
+}
+
 /// Which hidden states of a sequence become its vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolKind {
@@ -202,6 +219,8 @@ pub enum Op {
         n_heads: usize,
         /// Factor on the scores, usually `1 / sqrt(head_dim)`.
         scale: f32,
+        /// A further factor, by the position of the query.
+        sharpening: Option<Sharpening>,
         /// `Some(c)`: scores become `c * tanh(score / c)`.
         softcap: Option<f32>,
         /// Which tokens a token sees.

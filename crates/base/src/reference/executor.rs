@@ -207,6 +207,7 @@ impl Executor for ReferenceExecutor {
                     cache,
                     n_heads,
                     scale,
+                    sharpening,
                     softcap,
                     sight,
                     bias,
@@ -232,6 +233,7 @@ impl Executor for ReferenceExecutor {
                             let q = self.prepare_heads(&values[q][row], dim, *q_norm, rope);
                             let end = segment.first_position + segment.rows.len();
                             let here = position[row];
+                            let scale = scale * sharpening.map_or(1.0, |sharpening| sharpening.factor(here));
                             let seen = match sight {
                                 Sight::Before => {
                                     layer.window.map_or(0, |window| (here + 1).saturating_sub(window))
@@ -261,7 +263,7 @@ impl Executor for ReferenceExecutor {
                                     &q[span.clone()],
                                     &keys,
                                     &vals,
-                                    (*scale, *softcap, &biases(head)),
+                                    (scale, *softcap, &biases(head)),
                                     &mut rows[row][span],
                                 );
                             }

@@ -258,6 +258,7 @@ impl CpuExecutor {
             return;
         };
         let position = segment.first_position + row - segment.rows.start;
+        let scale = step.scale * step.sharpening.map_or(1.0, |sharpening| sharpening.factor(position));
         let CachedHead { keys, values, stride } = self.cache.head(step.cache, kv_head);
         let page = segment.pages[self.cache.group_of(step.cache)][position / PAGE_TOKENS] as usize * stride;
         // SAFETY: the row and head are this item's; `validate` checked the page.
@@ -266,7 +267,7 @@ impl CpuExecutor {
                 let head = kv_head * group + i;
                 let to = self.queries.ptr::<f32>().add(((kv_head * n_rows + row) * group + i) * padded);
                 let from = step.q.row(row).add(head * step.head_dim);
-                self.prepare_head(from, to, step, &step.q_norm, row, step.scale);
+                self.prepare_head(from, to, step, &step.q_norm, row, scale);
             }
             let at = kv_head * step.head_dim;
             self.prepare_head(step.k.row(row).add(at), scratch.head, step, &step.k_norm, row, 1.0);

@@ -3,7 +3,7 @@
 use whit_base::quant::decode_row;
 use whit_base::{
     Activation, BackendError, BufferId, DType, ExecutorLimits, HeadNorm, NormKind, Op, Plan, Rope, RopeStyle,
-    Rows, Sight, Weight, WeightId,
+    Rows, Sharpening, Sight, Weight, WeightId,
 };
 
 use super::experts::ExpertsStep;
@@ -120,6 +120,7 @@ pub(crate) struct AttendStep {
     pub(crate) n_kv_heads: usize,
     pub(crate) head_dim: usize,
     pub(crate) scale: f32,
+    pub(crate) sharpening: Option<Sharpening>,
     pub(crate) softcap: Option<f32>,
     pub(crate) sight: Sight,
     /// Which of the executor's lists of items is this step's.
@@ -355,6 +356,7 @@ pub(crate) fn compile(plan: &Plan, bufs: &[Option<Buf>], kernels: &Kernels) -> R
                 cache,
                 n_heads,
                 scale,
+                sharpening,
                 softcap,
                 sight,
                 bias,
@@ -375,6 +377,7 @@ pub(crate) fn compile(plan: &Plan, bufs: &[Option<Buf>], kernels: &Kernels) -> R
                     n_kv_heads: layer.n_kv_heads,
                     head_dim: layer.head_dim,
                     scale: *scale,
+                    sharpening: *sharpening,
                     softcap: *softcap,
                     sight: *sight,
                     items: 0,

@@ -10,6 +10,17 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use whit_files::Gguf;
 
+/// The models in the folder `golden` of which there is a file with this ending, in order.
+pub(crate) fn names(golden: &Path, ending: &str) -> Vec<String> {
+    let files =
+        std::fs::read_dir(golden).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> =
+        files.filter_map(|file| Some(file.strip_suffix(ending)?.to_owned())).collect();
+    names.sort();
+    assert!(!names.is_empty(), "{}: no {ending}", golden.display());
+    names
+}
+
 /// Writes the folder of the model `name` to `to`.
 pub(crate) fn write(name: &str, golden: &Path, to: &Path) {
     let text = std::fs::read(golden.join(format!("{name}.hf.json"))).unwrap();

@@ -14,37 +14,18 @@ use whit_engine::{
 };
 use whit_files::{Gguf, GgufWriter};
 
-/// The models of `tests/golden`, see its README.
-pub(crate) const GOLDEN: [&str; 24] = [
-    "llama-gqa-llama3",
-    "llama-untied-linear-bias",
-    "qwen2-gqa7",
-    "qwen2-yarn",
-    "gemma3-global-linear",
-    "gemma3-pattern2-softcap",
-    "mistral-window",
-    "qwen3",
-    "smollm3-nope",
-    "granite",
-    "phi3-longrope-short",
-    "phi3-longrope-long",
-    "phi3-partial-window",
-    "gemma",
-    "gemma2",
-    "olmo2",
-    "stablelm",
-    "phi2",
-    "gpt2",
-    "stablelm-12b",
-    "qwen3-moe",
-    "olmoe",
-    "granite-moe",
-    "mixtral",
-];
+/// The models of `tests/golden` that generate, see its README.
+pub(crate) fn golden() -> Vec<String> {
+    folder::names(&golden_folder(), ".logits.bin")
+}
+
+fn golden_folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
 
 /// A golden model and what `transformers` says of it.
 pub(crate) struct Golden {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) path: PathBuf,
     /// Of one that was written for this test.
     _folder: Option<tempfile::TempDir>,
@@ -60,8 +41,8 @@ pub(crate) struct Golden {
 }
 
 impl Golden {
-    pub(crate) fn load(name: &'static str) -> Golden {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    pub(crate) fn load(name: &str) -> Golden {
+        let folder = golden_folder();
         let text = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         let ids = |key: &str| -> Vec<u32> {
@@ -74,7 +55,7 @@ impl Golden {
         let (prompt, logits, states) = (ids("prompt"), floats("logits"), floats("states"));
         let width = states.len() / prompt.len();
         Golden {
-            name,
+            name: name.to_owned(),
             path: folder.join(format!("{name}.gguf")),
             _folder: None,
             n_vocab: json["n_vocab"].as_u64().unwrap() as usize,
@@ -87,14 +68,14 @@ impl Golden {
     }
 
     pub(crate) fn all() -> impl Iterator<Item = Golden> {
-        GOLDEN.into_iter().map(Golden::load)
+        golden().into_iter().map(|name| Golden::load(&name))
     }
 
     /// The same model as the folder that `transformers` saved.
     pub(crate) fn in_folder(self) -> Golden {
         let place = tempfile::tempdir().unwrap();
-        let path = place.path().join(self.name);
-        folder::write(self.name, self.path.parent().unwrap(), &path);
+        let path = place.path().join(&self.name);
+        folder::write(&self.name, self.path.parent().unwrap(), &path);
         Golden { path, _folder: Some(place), ..self }
     }
 
@@ -173,9 +154,7 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) fn of(golden: &str) -> Parts {
-        let path =
-            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{golden}.gguf"));
-        let file = Gguf::open(path).unwrap();
+        let file = Gguf::open(golden_folder().join(format!("{golden}.gguf"))).unwrap();
         let mut writer = GgufWriter::new();
         file.metadata().iter().for_each(|(key, value)| writer.set(key, value));
         let tensors = file

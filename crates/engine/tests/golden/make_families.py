@@ -27,6 +27,8 @@ from make_golden import HERE, N_VOCAB, SMALL, no, rope
 
 LONG = dict(rope_type="longrope", original_max_position_embeddings=64,
             short_factor=[1.0, 1.1, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5], long_factor=[1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0])
+MINISTRAL = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16, beta_fast=4.0, beta_slow=1.0, mscale=1.0,
+                 mscale_all_dim=1.0, llama_4_scaling_beta=0.5)
 HALVES = ("input_layernorm", "post_attention_layernorm", "model.norm")
 SANDWICH = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm", "model.norm")
 LAYER_NORMS = dict(layer_norm_eps=1e-5)
@@ -63,6 +65,15 @@ FAMILIES = {
         keys={"llama.attention.sliding_window": 8},
         without={"window": dict(sliding_window=None), "window, one more": dict(sliding_window=9),
                  "window, one less": dict(sliding_window=7), **norms(*HALVES)}),
+    "ministral3": dict(
+        # Three steps of 16 positions, in each of which attention is sharper than in the one before.
+        family="Ministral3", n_prompt=40,
+        config=dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16, rms_norm_eps=1e-5,
+                    sliding_window=None, tie_word_embeddings=False, rope_parameters=rope(1e4, **MINISTRAL)),
+        without={"growing scores": dict(rope_parameters=rope(1e4, **{**MINISTRAL, "llama_4_scaling_beta": 0.0})),
+                 "yarn ramp": dict(rope_parameters=rope(1e4, **{**MINISTRAL, "rope_type": "linear"})),
+                 "yarn's magnitude": dict(rope_parameters=rope(1e4, **{**MINISTRAL, "mscale_all_dim": 0.0})),
+                 "steps": dict(rope_parameters=rope(1e4, **{**MINISTRAL, "original_max_position_embeddings": 20})), **norms(*HALVES)}),
     "smollm3-nope": dict(
         family="SmolLM3", n_prompt=24,
         config=dict(num_hidden_layers=5, num_attention_heads=2, num_key_value_heads=1, rms_norm_eps=1e-6, hidden_size=32,
@@ -216,6 +227,8 @@ def convert(folder, path, name, keys, extra=None):
     import conversion
     architecture = config["architectures"][0]
     model_class = conversion.get_model_class(architecture)
+    # A front for several, of which this is the one.
+    model_class = getattr(model_class, "Ministral3Model", model_class)
 
     def set_vocab(self):
         tokens, types, merges = base.vocabulary()

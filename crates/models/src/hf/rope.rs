@@ -14,6 +14,9 @@ use super::settings::Settings;
 use crate::ModelError;
 use crate::config::Config;
 
+/// Whose rotation is told in fields that no version before 5 of `transformers` knows.
+const MISTRAL3: &str = "mistral3";
+
 /// What a family assumes where `config.json` does not say.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RopeDefaults {
@@ -103,6 +106,11 @@ pub(super) fn translate(
                 nonzero("mscale_all_dim")?,
             ) {
                 (Some(stated), ..) => Some(stated),
+                // The one architecture whose files have a key for it.
+                (None, Some(1.0), Some(all)) if architecture == MISTRAL3 => {
+                    out.set(&scaling("yarn_log_multiplier"), all as f32);
+                    None
+                }
                 (None, Some(one), Some(all)) => Some(stretch(one) / stretch(all)),
                 _ => None,
             };
@@ -184,8 +192,12 @@ pub(super) fn back(
     {
         set("original_max_position_embeddings", original.into());
     }
-    if let Some(scaling) = scaling {
-        set("rope_scaling", scaling);
+    if let Some(mut scaling) = scaling {
+        let is_new = config.architecture() == MISTRAL3;
+        if is_new {
+            scaling["rope_theta"] = short(base);
+        }
+        set(if is_new { "rope_parameters" } else { "rope_scaling" }, scaling);
     }
     Ok(())
 }
@@ -253,6 +265,12 @@ fn scaling_back(
             if let Some(magnitude) = magnitude {
                 scaling["attention_factor"] = short(magnitude * (0.1 * factor.max(1.0).ln() + 1.0));
             }
+            if let Some(multiplier) = config.opt_positive("rope.scaling.yarn_log_multiplier")? {
+                (scaling["mscale"], scaling["mscale_all_dim"]) = (json!(1.0), short(multiplier));
+            }
+            if let Some(by) = config.opt_float("attention.temperature_scale")? {
+                scaling["llama_4_scaling_beta"] = short(by);
+            }
             Ok(Some(scaling))
         }
         (Some(_), _) => Err(config.unsupported("a rotation that `transformers` has no name for")),
@@ -261,7 +279,7 @@ fn scaling_back(
 
 /// The parameters of all layers or of those that see everything, and of those that see a window alone where these have
 /// their own.
-fn parameters(settings: &Settings) -> Result<(Settings, Option<Settings>), ModelError> {
+pub(super) fn parameters(settings: &Settings) -> Result<(Settings, Option<Settings>), ModelError> {
     let given = match settings.object("rope_parameters")? {
         Some(given) => Some(given),
         None => settings.object("rope_scaling")?,
@@ -276,7 +294,7 @@ fn parameters(settings: &Settings) -> Result<(Settings, Option<Settings>), Model
 }
 
 /// The kind of scaling; older files call the field `type`, and LongRoPE `su`.
-fn kind(parameters: &Settings) -> Result<&str, ModelError> {
+pub(super) fn kind(parameters: &Settings) -> Result<&str, ModelError> {
     let kind = match parameters.opt_str("rope_type")? {
         Some(kind) => Some(kind),
         None => parameters.opt_str("type")?,

@@ -1,4 +1,4 @@
-//! Llama and its next of kin: Mistral, Ministral, Mixtral, SmolLM3, Granite. Their architectures rotate pairs.
+//! Llama and its next of kin: Mistral, Ministral, Ministral 3, Mixtral, SmolLM3, Granite. Their architectures rotate pairs.
 
 use super::{Family, Keys, RMS, SILU, SIZES, field, nothing_more, rope, windows};
 use crate::ModelError;
@@ -42,6 +42,29 @@ pub(super) const MISTRAL: Family = Family {
 
 pub(super) const MINISTRAL: Family =
     Family { model_types: &["ministral"], class: "MinistralForCausalLM", ..MISTRAL };
+
+pub(super) const MINISTRAL3: Family = Family {
+    model_types: &["ministral3"],
+    architecture: "mistral3",
+    class: "Ministral3ForCausalLM",
+    head_dim: Some(128),
+    fields: &[MISTRAL_SIZES, MIXTRAL_RMS],
+    rope: Some(rope::RopeDefaults { base: 1_000_000.0, ..rope::PLAIN }),
+    more: ministral3,
+    ..MISTRAL
+};
+
+/// Scores grow with the position, by steps of the context that YaRN stretches.
+fn ministral3(settings: &Settings, keys: &mut Keys<'_>) -> Result<(), ModelError> {
+    let (parameters, _) = rope::parameters(settings)?;
+    if let Some(by) = parameters.opt_number("llama_4_scaling_beta")? {
+        if rope::kind(&parameters)? != "yarn" {
+            return Err(settings.unsupported("scores that grow with the position, without YaRN"));
+        }
+        keys.set("attention.temperature_scale", by as f32);
+    }
+    (MISTRAL.more)(settings, keys)
+}
 
 pub(super) const MIXTRAL: Family = Family {
     model_types: &["mixtral"],

@@ -26,6 +26,7 @@ pub(super) const ALL: &[&Family] = &[
     &llama::LLAMA,
     &llama::MISTRAL,
     &llama::MINISTRAL,
+    &llama::MINISTRAL3,
     &llama::MIXTRAL,
     &llama::SMOLLM3,
     &llama::GRANITE,
