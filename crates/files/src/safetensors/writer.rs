@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use whit_base::DType;
@@ -188,18 +188,20 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Puts a small file beside the tensors, such as `config.json`.
+    /// Puts a small file beside the tensors, such as `config.json` or `1_Pooling/config.json`.
     ///
     /// # Errors
-    /// A name that is not plain, and what the system refuses.
+    /// A name that leads out of the folder, and what the system refuses.
     pub fn put(&mut self, name: &str, bytes: &[u8]) -> Result<(), FileError> {
-        if Path::new(name).file_name() != Some(name.as_ref()) {
-            let problem = format!("`{name}` is no plain name");
+        let is_plain = |part| matches!(part, Component::Normal(_));
+        if name.is_empty() || !Path::new(name).components().all(is_plain) {
+            let problem = format!("`{name}` is no name within the folder");
             return Err(FileError::Unwritable { path: self.path.clone(), problem });
         }
         self.n_bytes += bytes.len() as u64;
         let path = self.temporary.join(name);
         let write = || {
+            fs::create_dir_all(path.parent().unwrap_or(&self.temporary))?;
             let mut file = File::create(&path)?;
             file.write_all(bytes)?;
             file.sync_all()

@@ -1,7 +1,7 @@
 //! The way back: a GGUF file in the terms of a folder, `config.json` and the names and layouts of `transformers`.
 //!
 //! The configuration is in the fields of version 4, which version 5 reads, too. Formats of blocks become floats. Left out:
-//! families whose files `transformers` has no names for, and rotation tables that none of its parameters make.
+//! rotation tables that none of its parameters make, and MPNet, which has no GGUF files in the field.
 
 use serde_json::{Map, Value, json};
 use whit_base::DType;
@@ -11,16 +11,20 @@ use super::families::{self, Family};
 use super::field::Kind;
 use super::names::{Role, back_place};
 use super::tensor::{Change, HfTensor};
-use super::{ROPE_IN_HALVES, rope};
-use crate::ModelError;
+use super::{ROPE_IN_HALVES, rope, stack};
 use crate::config::Config;
 use crate::tensors::{is_made, shape_error};
+use crate::{ENCODERS, ModelError};
 
 /// A model in the terms of a folder.
 #[derive(Debug)]
 pub struct BackTranslation {
     /// `config.json`.
     pub config: Map<String, Value>,
+    /// Of a model that generates: how it begins and ends a text, for `generation_config.json`.
+    pub generation: Option<Map<String, Value>>,
+    /// Of a model of sentences: the files of `sentence-transformers` that say how their states are pooled, by name.
+    pub pooling: Vec<(&'static str, Value)>,
     /// The tensors under their names in the folder.
     pub tensors: Vec<HfTensor>,
 }
@@ -38,16 +42,53 @@ pub fn translate_back(gguf: &Gguf, dtype: DType) -> Result<BackTranslation, Mode
     }
     let mut tensors = Vec::new();
     for tensor in gguf.tensors().iter().filter(|tensor| !is_made(&tensor.name)) {
-        tensors.push(tensor_back(gguf, family, &config, tensor)?);
+        for part in stack::unstack(gguf, family.names, tensor)? {
+            tensors.push(tensor_back(family, &config, tensor, part)?);
+        }
     }
-    Ok(BackTranslation { config: settings(gguf, family, &config, dtype)?, tensors })
+    let settings = settings(gguf, family, &config, dtype)?;
+    let generation = (!is_encoder(family)).then(|| generation(&settings));
+    Ok(BackTranslation { generation, pooling: pooling(&config)?, config: settings, tensors })
+}
+
+fn is_encoder(family: &Family) -> bool {
+    ENCODERS.contains(&family.architecture)
+}
+
+fn generation(config: &Map<String, Value>) -> Map<String, Value> {
+    let ids = ["bos_token_id", "eos_token_id", "pad_token_id"];
+    ids.iter().filter_map(|id| Some(((*id).to_owned(), config.get(*id)?.clone()))).collect()
+}
+
+/// The modules behind each other, and the settings of the one that pools.
+fn pooling(config: &Config<'_>) -> Result<Vec<(&'static str, Value)>, ModelError> {
+    // The numbers of llama.cpp's `llama_pooling_type`.
+    let chosen = match config.opt_usize("pooling_type")? {
+        Some(1) => "pooling_mode_mean_tokens",
+        Some(2) => "pooling_mode_cls_token",
+        Some(3) => "pooling_mode_lasttoken",
+        _ => return Ok(vec![]),
+    };
+    let module = |idx: u32, path: &str, kind: &str| {
+        let kind = format!("sentence_transformers.models.{kind}");
+        json!({ "idx": idx, "name": idx.to_string(), "path": path, "type": kind })
+    };
+    let mut settings = json!({ "word_embedding_dimension": config.n_embd()? });
+    for mode in ["cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "lasttoken"] {
+        let mode = format!("pooling_mode_{mode}");
+        settings[&mode] = (mode == chosen).into();
+    }
+    let modules = json!([module(0, "", "Transformer"), module(1, "1_Pooling", "Pooling")]);
+    Ok(vec![("modules.json", modules), ("1_Pooling/config.json", settings)])
 }
 
 /// The family that a file of this architecture becomes.
 fn family_of(config: &Config<'_>) -> Result<&'static Family, ModelError> {
     let windowed = config.opt_usize("attention.sliding_window")?.is_some_and(|window| window > 0);
-    let model_type = match (config.architecture(), windowed) {
-        ("llama", true) => Some("mistral"),
+    let mixed = config.opt_usize("expert_count")?.is_some_and(|n| n > 0);
+    let model_type = match config.architecture() {
+        "llama" if mixed => Some("mixtral"),
+        "llama" if windowed => Some("mistral"),
         _ => None,
     };
     let fits = |family: &&&Family| {
@@ -60,18 +101,23 @@ fn family_of(config: &Config<'_>) -> Result<&'static Family, ModelError> {
     })
 }
 
+/// What stands beside the model itself.
+const OUTSIDE: [&str; 4] = ["lm_head", "classifier", "head.dense", "head.norm"];
+
+/// `part`, which is `tensor` or a part of it, under its name in a folder.
 fn tensor_back(
-    gguf: &Gguf,
     family: &Family,
     config: &Config<'_>,
     tensor: &TensorInfo,
+    part: HfTensor,
 ) -> Result<HfTensor, ModelError> {
-    let Some((name, module)) = back_place(family.names, &tensor.name) else {
+    let Some((name, module)) = back_place(family.names, part.name()) else {
         return Err(ModelError::UnusedTensors { n: 1, first: tensor.name.to_string() });
     };
-    let prefix = if name.module == "lm_head" { "" } else { family.prefix };
+    let is_bare = is_encoder(family) && !config.ranks();
+    let prefix = if is_bare || OUTSIDE.contains(&name.module) { "" } else { family.prefix };
     let change = match name.role {
-        Role::Norm if family.norms_from_one && tensor.name.ends_with(".weight") => Change::SubtractOne,
+        Role::Norm if family.norms_from_one && module.ends_with(".weight") => Change::SubtractOne,
         Role::Queries | Role::Keys if family.in_pairs => {
             let attention = config.attention()?;
             let n_heads = match name.role {
@@ -90,8 +136,7 @@ fn tensor_back(
         Role::Transposed if tensor.shape.len() == 2 => Change::Transpose,
         _ => Change::None,
     };
-    let data = gguf.tensor_bytes(tensor);
-    Ok(HfTensor::new(format!("{prefix}{module}"), &tensor.shape, tensor.dtype, data, change))
+    Ok(part.renamed(format!("{prefix}{module}"), change))
 }
 
 fn settings(
@@ -164,6 +209,7 @@ fn settings(
     if let Some(defaults) = &family.rope {
         rope::back(gguf, config, defaults, attention.head_dim, &mut out)?;
     }
+    (family.back)(config, &mut out)?;
     Ok(out)
 }
 

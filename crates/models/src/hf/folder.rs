@@ -84,12 +84,8 @@ impl Folder {
         let mut tensors: Vec<HfTensor> =
             made.iter().map(|table| HfTensor::of_values(table.name, &table.values)).collect();
         self.place_weights(&mut tensors)?;
-        // Such as `blk.0.attn_q_norm.1.weight`: a part of what is one tensor in GGUF.
-        let is_part = |tensor: &HfTensor| {
-            tensor.name().split('.').nth(3).is_some_and(|part| part.parse::<u32>().is_ok())
-        };
-        let converts = self.family.converts && !tensors.iter().any(is_part);
-        Ok(Translation { metadata, tensors, in_pairs: self.family.in_pairs, converts })
+        let Family { in_pairs, converts, .. } = *self.family;
+        Ok(Translation { metadata, tensors, in_pairs, converts })
     }
 
     fn place_weights(&self, tensors: &mut Vec<HfTensor>) -> Result<(), ModelError> {

@@ -17,6 +17,7 @@ mod folder;
 mod names;
 mod rope;
 mod settings;
+mod stack;
 mod template;
 mod tensor;
 mod tokenizer;
@@ -49,7 +50,7 @@ pub struct Translation {
     pub tensors: Vec<HfTensor>,
     /// Whether rows of rotated queries and keys have to be moved, where the folder is not used in place.
     in_pairs: bool,
-    /// Whether these are the names that GGUF files have.
+    /// Whether there are GGUF files of its kind.
     converts: bool,
 }
 
@@ -88,16 +89,17 @@ pub(crate) fn open(path: &Path) -> Result<Gguf, ModelError> {
 }
 
 impl Translation {
-    /// Checks that a GGUF file can be written of it.
+    /// The translation of `folder` as GGUF files have it: what the folder has in several tensors stands in one.
     ///
     /// # Errors
-    /// A folder that is only read where it lies.
-    pub fn check_converts(&self, folder: &Path) -> Result<(), ModelError> {
-        if self.converts {
-            return Ok(());
+    /// A kind of model that there are no such files of; tensors that do not go together.
+    pub fn for_file(mut self, folder: &Path) -> Result<Translation, ModelError> {
+        if !self.converts {
+            let problem = "no program reads GGUF files of models of its kind; it runs as it is".to_owned();
+            return Err(ModelError::Folder { path: folder.to_owned(), problem });
         }
-        let problem = "GGUF files are not written of models of its kind yet; it runs as it is".to_owned();
-        Err(ModelError::Folder { path: folder.to_owned(), problem })
+        self.tensors = stack::stack(self.tensors, folder)?;
+        Ok(self)
     }
 
     /// The format that most weights are stored in.

@@ -108,6 +108,15 @@ impl Settings {
         self.typed(name, "a list of texts", |value| value.as_array()?.iter().map(Value::as_str).collect())
     }
 
+    /// The texts in an object, in the order of their keys.
+    pub(super) fn opt_labels(&self, name: &str) -> Result<Option<Vec<&str>>, ModelError> {
+        self.typed(name, "an object of texts", |value| {
+            let mut labels: Vec<_> = value.as_object()?.iter().collect();
+            labels.sort_by_key(|(key, _)| key.as_str());
+            labels.into_iter().map(|(_, label)| label.as_str()).collect()
+        })
+    }
+
     /// One token id, several, or none.
     pub(super) fn ids(&self, name: &str) -> Result<Vec<u32>, ModelError> {
         let id = |value: &Value| value.as_u64()?.try_into().ok();

@@ -17,6 +17,8 @@ pub struct HfTensor {
     shape: Vec<usize>,
     dtype: DType,
     data: Bytes,
+    /// Whole rows that follow, of a tensor that is put together of several.
+    more: Vec<Bytes>,
     change: Change,
 }
 
@@ -44,11 +46,28 @@ pub(super) enum Change {
 impl HfTensor {
     /// `shape` is the file's, and `data` has just these values.
     pub(super) fn new(name: String, shape: &[usize], dtype: DType, data: Bytes, change: Change) -> HfTensor {
-        let mut shape = shape.to_vec();
+        HfTensor { name, shape: shape.to_vec(), dtype, data, more: vec![], change: Change::None }
+            .changed(change)
+    }
+
+    /// The values of several tensors, one below the other, as they are.
+    pub(super) fn of_parts(name: String, shape: &[usize], dtype: DType, parts: Vec<Bytes>) -> HfTensor {
+        let mut parts = parts.into_iter();
+        let data = parts.next().unwrap_or_else(|| Bytes::from_vec(vec![]));
+        HfTensor { name, shape: shape.to_vec(), dtype, data, more: parts.collect(), change: Change::None }
+    }
+
+    /// With something to be done to the values, which were to stay as they are.
+    fn changed(mut self, change: Change) -> HfTensor {
         if change == Change::Transpose {
-            shape.reverse();
+            self.shape.reverse();
         }
-        HfTensor { name, shape, dtype, data, change }
+        HfTensor { change, ..self }
+    }
+
+    /// The same values under another name, with something to be done to them.
+    pub(super) fn renamed(self, name: String, change: Change) -> HfTensor {
+        HfTensor { name, ..self }.changed(change)
     }
 
     /// A tensor of these values.
@@ -70,6 +89,11 @@ impl HfTensor {
     /// How its values are stored.
     pub fn dtype(&self) -> DType {
         self.dtype
+    }
+
+    /// The values as they are stored; of several parts, the first.
+    pub(super) fn data(&self) -> &Bytes {
+        &self.data
     }
 
     /// Rows and columns; a vector whose parts are moved counts as rows of one value.
@@ -159,7 +183,8 @@ impl HfTensor {
         }
         match self.change {
             Change::None | Change::AddOne | Change::SubtractOne => {
-                self.data.chunks_exact(row_bytes).try_for_each(take)
+                let parts = std::iter::once(&self.data).chain(&self.more);
+                parts.flat_map(|part| part.chunks_exact(row_bytes)).try_for_each(take)
             }
             Change::Pair { n_heads } | Change::Unpair { n_heads } => {
                 let head = (n_rows / n_heads.max(1)).max(1);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use whit_base::DType;
 use whit_files::{Gguf, SafeTensorsWriter};
 use whit_models::hf::{HfTensor, translate_back};
@@ -34,8 +34,13 @@ pub fn to_folder(
         writer.declare(tensor.name(), stored_as(tensor), tensor.shape())?;
     }
     let mut out = writer.create(to)?;
-    put_json(&mut out, "config.json", &model.config)?;
-    put_json(&mut out, "generation_config.json", &generation(&model.config))?;
+    put_json(&mut out, "config.json", &json!(model.config))?;
+    if let Some(generation) = &model.generation {
+        put_json(&mut out, "generation_config.json", &json!(generation))?;
+    }
+    for (name, settings) in &model.pooling {
+        put_json(&mut out, name, settings)?;
+    }
     let tokenizer = whit_text::folder_files(vocab::spec(gguf.metadata())?)?;
     out.put("tokenizer.json", tokenizer.tokenizer_json.as_bytes())?;
     out.put("tokenizer_config.json", tokenizer.tokenizer_config.as_bytes())?;
@@ -63,16 +68,6 @@ fn most_common(gguf: &Gguf) -> DType {
     DType::ALL.into_iter().max_by_key(|&dtype| bytes(dtype)).unwrap_or(DType::F32)
 }
 
-/// What the makers' way of sampling says at the least: how a text begins and ends.
-fn generation(config: &Map<String, Value>) -> Map<String, Value> {
-    let ids = ["bos_token_id", "eos_token_id", "pad_token_id"];
-    ids.iter().filter_map(|id| Some(((*id).to_owned(), config.get(*id)?.clone()))).collect()
-}
-
-fn put_json(
-    out: &mut whit_files::ShardWriter,
-    name: &str,
-    fields: &Map<String, Value>,
-) -> Result<(), ShrinkError> {
-    Ok(out.put(name, format!("{:#}\n", json!(fields)).as_bytes())?)
+fn put_json(out: &mut whit_files::ShardWriter, name: &str, value: &Value) -> Result<(), ShrinkError> {
+    Ok(out.put(name, format!("{value:#}\n").as_bytes())?)
 }

@@ -25,8 +25,7 @@ pub fn to_gguf(
     report: &mut dyn FnMut(Progress),
 ) -> Result<Converted, ShrinkError> {
     let folder = Folder::open(from)?;
-    let translation = folder.translate()?;
-    translation.check_converts(from)?;
+    let translation = folder.translate()?.for_file(from)?;
     let format = format.unwrap_or_else(|| Format::of(translation.dtype()));
     let (mut writer, tensors) = (translation.metadata, translation.tensors);
     writer.set("general.file_type", file_type(format.dtype()));

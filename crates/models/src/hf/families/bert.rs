@@ -3,11 +3,13 @@
 
 use std::path::{Component, Path};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::llama::LLAMA;
 use super::{Family, Keys, field, rope};
 use crate::ModelError;
+use crate::config::Config;
+use crate::encoder::HEAD_OUTPUT;
 use crate::hf::field::Field;
 use crate::hf::folder::{MAX_TEXT, bounded, object};
 use crate::hf::names::{Name, head, name, norm, positions};
@@ -16,20 +18,27 @@ use crate::hf::settings::Settings;
 pub(super) const BERT: Family = Family {
     model_types: &["bert"],
     architecture: "bert",
-    fields: &[SIZES],
+    class: "BertModel",
+    prefix: "bert.",
+    biases: &[],
+    fields: &[SIZES, EPS],
     rope: None,
     activation: ("hidden_act", &["gelu"]),
     more: |settings, keys| {
         if settings.opt_str("position_embedding_type")?.is_some_and(|kind| kind != "absolute") {
             return Err(settings.unsupported("positions relative to each other"));
         }
+        types(settings, keys)?;
         encoder(settings, keys)
+    },
+    back: |config, out| {
+        types_back(config, out);
+        head_back(config, "BertForSequenceClassification", out)
     },
     tied: true,
     names: &[EMBEDDINGS, ATTENTION, BLOCK, HEADS],
     left_out: &["cls.", "lm_head."],
     in_pairs: false,
-    converts: false,
     ..LLAMA
 };
 
@@ -60,6 +69,7 @@ pub(super) const MPNET: Family = Family {
     },
     names: &[EMBEDDINGS, MPNET_ATTENTION, BLOCK, HEADS],
     first_position: |_| Ok(MPNET_PADDING),
+    converts: false,
     ..BERT
 };
 
@@ -69,22 +79,26 @@ const MPNET_PADDING: u32 = 2;
 pub(super) const NOMIC_BERT: Family = Family {
     model_types: &["nomic_bert"],
     architecture: "nomic-bert",
+    class: "NomicBertModel",
     fields: &[NOMIC_SIZES],
     rope: Some(rope::RopeDefaults { base: 1000.0, ..rope::PLAIN }),
     activation: ("activation_function", &["swiglu"]),
     more: nomic,
-    names: &[EMBEDDINGS, NOMIC_BLOCK],
+    back: nomic_back,
+    names: &[NOMIC_NAMES, EMBEDDINGS],
     ..BERT
 };
 
-const SIZES: &[Field] = &[
+/// Sizes under the names of most encoders.
+pub(super) const SIZES: &[Field] = &[
     field::count("max_position_embeddings", "context_length"),
     field::count("hidden_size", "embedding_length"),
     field::count("num_hidden_layers", "block_count"),
     field::count("intermediate_size", "feed_forward_length"),
     field::count("num_attention_heads", "attention.head_count"),
-    field::number("layer_norm_eps", "attention.layer_norm_epsilon").or_number(1e-12),
 ];
+
+const EPS: &[Field] = &[field::number("layer_norm_eps", "attention.layer_norm_epsilon").or_number(1e-12)];
 
 /// Under the names of its makers' own code, else under those of `transformers`.
 const NOMIC_SIZES: &[Field] = &[
@@ -101,7 +115,6 @@ const EMBEDDINGS: &[Name] = &[
     positions("embeddings.position_embeddings", "position_embd"),
     name("embeddings.token_type_embeddings", "token_types"),
     norm("embeddings.LayerNorm", "token_embd_norm"),
-    norm("emb_ln", "token_embd_norm"),
     name("encoder.relative_attention_bias", "attn_rel_b"),
 ];
 
@@ -127,7 +140,8 @@ const BLOCK: &[Name] = &[
     norm("encoder.layer.{}.output.LayerNorm", "blk.{}.layer_output_norm"),
 ];
 
-const NOMIC_BLOCK: &[Name] = &[
+const NOMIC_NAMES: &[Name] = &[
+    norm("emb_ln", "token_embd_norm"),
     name("encoder.layers.{}.attn.Wqkv", "blk.{}.attn_qkv"),
     name("encoder.layers.{}.attn.out_proj", "blk.{}.attn_output"),
     norm("encoder.layers.{}.norm1", "blk.{}.attn_output_norm"),
@@ -168,7 +182,75 @@ fn nomic(settings: &Settings, keys: &mut Keys<'_>) -> Result<(), ModelError> {
         let trained = settings.opt_count("max_trained_positions")?.unwrap_or(2048);
         keys.set("context_length", n.min(trained));
     }
+    types(settings, keys)?;
     encoder(settings, keys)
+}
+
+/// Its makers' own code and `transformers` name the same numbers differently.
+fn nomic_back(config: &Config<'_>, out: &mut Map<String, Value>) -> Result<(), ModelError> {
+    let twice = [
+        ("n_positions", "max_position_embeddings"),
+        ("n_positions", "max_trained_positions"),
+        ("n_embd", "hidden_size"),
+        ("n_layer", "num_hidden_layers"),
+        ("n_inner", "intermediate_size"),
+        ("n_head", "num_attention_heads"),
+        ("layer_norm_epsilon", "layer_norm_eps"),
+        ("rope_theta", "rotary_emb_base"),
+    ];
+    for (theirs, ours) in twice {
+        if let Some(value) = out.get(theirs).cloned() {
+            out.insert(ours.to_owned(), value);
+        }
+    }
+    out.insert("hidden_act".to_owned(), "silu".into());
+    out.insert("rotary_emb_fraction".to_owned(), 1.0.into());
+    for flag in
+        ["causal", "prenorm", "rotary_emb_interleaved", "qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias"]
+    {
+        out.insert(flag.to_owned(), false.into());
+    }
+    types_back(config, out);
+    Ok(())
+}
+
+/// How many types of tokens there are, which other programs want to know.
+fn types(settings: &Settings, keys: &mut Keys<'_>) -> Result<(), ModelError> {
+    if let Some(n) = settings.opt_count("type_vocab_size")? {
+        keys.set_plain("tokenizer.ggml.token_type_count", n);
+    }
+    Ok(())
+}
+
+fn types_back(config: &Config<'_>, out: &mut Map<String, Value>) {
+    let n = config.gguf().tensor("token_types.weight").map_or(0, |table| table.n_rows());
+    out.insert("type_vocab_size".to_owned(), n.into());
+}
+
+/// The class of a model with a head, and what its head's outputs mean.
+pub(super) fn head_back(
+    config: &Config<'_>,
+    class: &str,
+    out: &mut Map<String, Value>,
+) -> Result<(), ModelError> {
+    let Some(head) = config.gguf().tensor(HEAD_OUTPUT) else { return Ok(()) };
+    let named = config.metadata().opt_strings(&config.key("classifier.output_labels"))?;
+    let labels: Vec<String> = match named {
+        Some(named) => named.map(|label| String::from_utf8_lossy(label).into_owned()).collect(),
+        None => (0..head.n_rows()).map(|label| format!("LABEL_{label}")).collect(),
+    };
+    let numbered = || labels.iter().enumerate();
+    let by_number: Map<String, Value> =
+        numbered().map(|(n, label)| (n.to_string(), label.clone().into())).collect();
+    let by_label: Map<String, Value> = numbered().map(|(n, label)| (label.clone(), n.into())).collect();
+    for (field, value) in [
+        ("architectures", Value::from(vec![class])),
+        ("id2label", by_number.into()),
+        ("label2id", by_label.into()),
+    ] {
+        out.insert(field.to_owned(), value);
+    }
+    Ok(())
 }
 
 /// What every encoder says of itself, and how its sentences are pooled, which the files of `sentence-transformers` say.
@@ -176,6 +258,12 @@ pub(super) fn encoder(settings: &Settings, keys: &mut Keys<'_>) -> Result<(), Mo
     keys.set("attention.causal", false);
     if settings.opt_bool("is_decoder")? == Some(true) {
         return Err(settings.unsupported("attention to what stands before alone"));
+    }
+    // Two of these names are what every configuration says that was given none.
+    if let Some(labels) =
+        settings.opt_labels("id2label")?.filter(|labels| labels[..] != ["LABEL_0", "LABEL_1"])
+    {
+        keys.set_texts("classifier.output_labels", &labels);
     }
     let path = settings.folder().join("modules.json");
     if !path.is_file() {

@@ -22,6 +22,7 @@ pub(super) const LLAMA: Family = Family {
     first_position: |_| Ok(0),
     in_pairs: true,
     converts: true,
+    back: |_, _| Ok(()),
     prefix: "model.",
     class: "LlamaForCausalLM",
     biases: &[("attention_bias", "blk.0.attn_q.bias"), ("mlp_bias", "blk.0.ffn_up.bias")],
@@ -68,9 +69,9 @@ fn ministral3(settings: &Settings, keys: &mut Keys<'_>) -> Result<(), ModelError
 
 pub(super) const MIXTRAL: Family = Family {
     model_types: &["mixtral"],
+    class: "MixtralForCausalLM",
     fields: &[MISTRAL_SIZES, MIXTURE, MIXTRAL_RMS],
     names: &[ENDS, ATTENTION, MIXTRAL_EXPERTS, NORMS_BEFORE],
-    converts: false,
     ..MISTRAL
 };
 
@@ -136,9 +137,9 @@ pub(super) const GRANITE: Family = Family {
 pub(super) const GRANITE_MOE: Family = Family {
     model_types: &["granitemoe"],
     architecture: "granitemoe",
+    class: "GraniteMoeForCausalLM",
     fields: &[SIZES, RMS, FACTORS, MIXTURE],
     names: &[ENDS, ATTENTION, GRANITE_EXPERTS, NORMS_BEFORE],
-    converts: false,
     ..GRANITE
 };
 

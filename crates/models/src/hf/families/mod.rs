@@ -12,7 +12,7 @@ mod phi;
 mod qwen;
 mod stablelm;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use whit_files::GgufWriter;
 
 use super::field::{self, Field, Kind};
@@ -20,6 +20,7 @@ use super::names::{Name, Role};
 use super::rope::{self, RopeDefaults, Table};
 use super::settings::Settings;
 use crate::ModelError;
+use crate::config::Config;
 
 /// All that are known. Of those with the same architecture, the first is what a GGUF file of it becomes.
 pub(super) const ALL: &[&Family] = &[
@@ -78,13 +79,16 @@ pub(super) struct Family {
     pub(super) first_position: fn(&Settings) -> Result<u32, ModelError>,
     /// Whether the architecture rotates pairs of neighbours, where `transformers` rotates halves.
     pub(super) in_pairs: bool,
-    /// Whether GGUF files are written of it and it of GGUF files; else it is only read where it lies.
+    /// Whether there are GGUF files of it; else it is only read where it lies.
     pub(super) converts: bool,
-    /// What stands before the names of all modules but the projection onto the vocabulary.
+    /// On the way back: what no table can say.
+    pub(super) back: fn(&Config<'_>, &mut Map<String, Value>) -> Result<(), ModelError>,
+    /// What stands before the names of all modules but the projection onto the vocabulary; of encoders, only where a head
+    /// stands beside them.
     pub(super) prefix: &'static str,
     /// The class of `transformers`.
     pub(super) class: &'static str,
-    /// Fields that say whether there are biases, and a tensor that is there where there are.
+    /// Fields that say whether there are biases or norms, and a tensor that is there where there are.
     pub(super) biases: &'static [(&'static str, &'static str)],
     /// In families with windows: one in so many layers sees everything where nothing says which do; 0: none does.
     pub(super) period: Option<usize>,
@@ -103,6 +107,15 @@ pub(super) struct Keys<'a> {
 impl Keys<'_> {
     pub(super) fn set<'v>(&mut self, key: &str, value: impl Into<whit_files::Value<'v>>) {
         self.out.set(&format!("{}.{key}", self.architecture), value);
+    }
+
+    pub(super) fn set_texts(&mut self, key: &str, texts: &[&str]) {
+        self.out.set_strings(&format!("{}.{key}", self.architecture), texts);
+    }
+
+    /// Sets a key that has no architecture's name before it.
+    pub(super) fn set_plain<'v>(&mut self, key: &str, value: impl Into<whit_files::Value<'v>>) {
+        self.out.set(key, value);
     }
 
     pub(super) fn set_flags(&mut self, key: &str, flags: &[bool]) {

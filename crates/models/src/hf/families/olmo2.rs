@@ -21,6 +21,7 @@ const EPS: &[Field] = &[field::number("rms_norm_eps", "attention.layer_norm_rms_
 pub(super) const OLMOE: Family = Family {
     model_types: &["olmoe"],
     architecture: "olmoe",
+    class: "OlmoeForCausalLM",
     fields: &[SIZES, EPS, MIXTURE],
     more: |settings, _| {
         // The architecture never does it.
@@ -33,7 +34,6 @@ pub(super) const OLMOE: Family = Family {
         Ok(())
     },
     names: &[ENDS, ATTENTION, EXPERTS, NORMS_BEFORE, QK_NORMS],
-    converts: false,
     ..OLMO2
 };
 

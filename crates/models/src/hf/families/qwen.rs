@@ -30,6 +30,7 @@ pub(super) const QWEN3: Family = Family {
 pub(super) const QWEN3_MOE: Family = Family {
     model_types: &["qwen3_moe"],
     architecture: "qwen3moe",
+    class: "Qwen3MoeForCausalLM",
     fields: &[SIZES, RMS, MIXTURE],
     more: |settings, keys| {
         // The architecture does it always.
@@ -39,7 +40,10 @@ pub(super) const QWEN3_MOE: Family = Family {
         qwen(settings, keys)
     },
     names: &[ENDS, ATTENTION, GATED, EXPERTS, NORMS_BEFORE, QK_NORMS],
-    converts: false,
+    back: |_, out| {
+        out.insert("norm_topk_prob".to_owned(), true.into());
+        Ok(())
+    },
     ..QWEN3
 };
 

@@ -9,7 +9,7 @@ pub(super) const STABLELM: Family = Family {
     model_types: &["stablelm"],
     architecture: "stablelm",
     class: "StableLmForCausalLM",
-    biases: &[("use_qkv_bias", "blk.0.attn_q.bias")],
+    biases: &[("use_qkv_bias", "blk.0.attn_q.bias"), ("qk_layernorm", "blk.0.attn_q_norm.weight")],
     fields: &[SIZES, LAYER_NORM, PARALLEL],
     rope: Some(rope::RopeDefaults { part: 0.25, ..rope::PLAIN }),
     names: &[ENDS, ATTENTION, GATED, NORMS_BEFORE, HEAD_NORMS],
