@@ -29,10 +29,21 @@ struct Shared {
     barrier_phase: Padded<AtomicUsize>,
     /// Items handed out in the current phase.
     counter: Padded<AtomicUsize>,
+    /// Items handed out of each thread's own share.
+    own: Vec<Padded<AtomicUsize>>,
     job: Mutex<Option<Job<'static>>>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     poisoned: AtomicBool,
     quit: AtomicBool,
+}
+
+impl Shared {
+    fn reset_counters(&self) {
+        self.counter.0.store(0, Ordering::Relaxed);
+        for counter in &self.own {
+            counter.0.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What a thread inside a pass sees.
@@ -41,9 +52,15 @@ pub(crate) struct Worker<'a> {
     /// This thread, below the pool's size.
     pub(crate) index: usize,
     phase: std::cell::Cell<usize>,
+    /// Shares that are used up in this phase, from this thread's own on.
+    finished: std::cell::Cell<usize>,
 }
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
+    fn new(shared: &'a Shared, index: usize) -> Worker<'a> {
+        Worker { shared, index, phase: std::cell::Cell::new(0), finished: std::cell::Cell::new(0) }
+    }
+
     /// Takes the next `chunk` items of this phase out of `n`; empty when none are left. Every thread of a phase must
     /// call it with the same arguments.
     pub(crate) fn take(&self, n: usize, chunk: usize) -> std::ops::Range<usize> {
@@ -51,15 +68,43 @@ impl Worker<'_> {
         start.min(n)..(start + chunk).min(n)
     }
 
+    /// Takes the next of `n` items: of this thread's share, which is in one piece, and then of the others'. Every thread of a
+    /// phase must call it with the same argument.
+    pub(crate) fn take_own(&self, n: usize) -> Option<usize> {
+        let n_threads = self.shared.n_threads;
+        while self.finished.get() < n_threads {
+            let share = self.share(n, (self.index + self.finished.get()) % n_threads);
+            let counter = &self.shared.own[(self.index + self.finished.get()) % n_threads].0;
+            let item = share.start + counter.fetch_add(1, Ordering::Relaxed);
+            if item < share.end {
+                return Some(item);
+            }
+            self.finished.set(self.finished.get() + 1);
+        }
+        None
+    }
+
+    /// The share of `n` items that [`Worker::take_own`] gives a thread first.
+    pub(crate) fn share(&self, n: usize, thread: usize) -> std::ops::Range<usize> {
+        let n_threads = self.shared.n_threads;
+        thread * n / n_threads..(thread + 1) * n / n_threads
+    }
+
     /// Ends a phase: returns once every thread has called it. Writes made before it are seen by all after it.
     pub(crate) fn barrier(&self) {
+        self.barrier_while(|| ());
+    }
+
+    /// As [`Worker::barrier`]; while this thread waits, it does what `idle` says, a little each time.
+    pub(crate) fn barrier_while(&self, mut idle: impl FnMut()) {
         let shared = self.shared;
         let phase = self.phase.get();
         self.phase.set(phase + 1);
+        self.finished.set(0);
         if shared.barrier_count.0.fetch_add(1, Ordering::AcqRel) + 1 == shared.n_threads {
             shared.barrier_count.0.store(0, Ordering::Relaxed);
             // Everyone has left this phase and nobody enters the next before the store below.
-            shared.counter.0.store(0, Ordering::Relaxed);
+            shared.reset_counters();
             shared.barrier_phase.0.store(phase + 1, Ordering::Release);
             return;
         }
@@ -67,6 +112,7 @@ impl Worker<'_> {
         while shared.barrier_phase.0.load(Ordering::Acquire) != phase + 1 {
             spins += 1;
             if spins < SPINS_BEFORE_YIELD {
+                idle();
                 std::hint::spin_loop();
             } else {
                 if shared.poisoned.load(Ordering::Relaxed) {
@@ -102,6 +148,7 @@ impl Pool {
             barrier_count: Padded(AtomicUsize::new(0)),
             barrier_phase: Padded(AtomicUsize::new(0)),
             counter: Padded(AtomicUsize::new(0)),
+            own: (0..n_threads).map(|_| Padded(AtomicUsize::new(0))).collect(),
             job: Mutex::new(None),
             panic: Mutex::new(None),
             poisoned: AtomicBool::new(false),
@@ -128,7 +175,7 @@ impl Pool {
         assert!(!shared.poisoned.load(Ordering::Relaxed), "the thread pool stopped after a panic");
         shared.barrier_phase.0.store(0, Ordering::Relaxed);
         shared.barrier_count.0.store(0, Ordering::Relaxed);
-        shared.counter.0.store(0, Ordering::Relaxed);
+        shared.reset_counters();
         // SAFETY: the reference outlives its use: this function does not return before `running` is zero, and a worker
         // reads `job` only between the generation's change and its decrement of `running`.
         let job_static = unsafe { std::mem::transmute::<Job<'_>, Job<'static>>(job) };
@@ -139,7 +186,7 @@ impl Pool {
             thread.unpark();
         }
         let own = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            job(&Worker { shared, index: 0, phase: std::cell::Cell::new(0) });
+            job(&Worker::new(shared, 0));
         }));
         if own.is_err() {
             shared.poisoned.store(true, Ordering::Relaxed);
@@ -197,7 +244,7 @@ fn worker_loop(shared: &Shared, index: usize) {
         let job = *lock(&shared.job);
         if let Some(job) = job {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                job(&Worker { shared, index, phase: std::cell::Cell::new(0) });
+                job(&Worker::new(shared, index));
             }));
             if let Err(payload) = result {
                 shared.poisoned.store(true, Ordering::Relaxed);
@@ -234,6 +281,25 @@ mod tests {
                         // Everything of this phase is done once the barrier opens.
                         let done = counts[phase * 100..(phase + 1) * 100].iter();
                         assert!(done.map(|c| c.load(Ordering::Relaxed)).all(|c| c == 1));
+                    }
+                });
+                assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
+            }
+        }
+    }
+
+    #[test]
+    fn every_item_is_some_threads_own() {
+        for n_threads in [1, 2, 3, 5] {
+            let mut pool = Pool::new(n_threads).unwrap();
+            for n in [0, 1, 4, 100] {
+                let counts: Vec<AtomicUsize> = (0..2 * n).map(|_| AtomicUsize::new(0)).collect();
+                pool.run(&|worker| {
+                    for phase in 0..2 {
+                        while let Some(item) = worker.take_own(n) {
+                            counts[phase * n + item].fetch_add(1, Ordering::Relaxed);
+                        }
+                        worker.barrier();
                     }
                 });
                 assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));

@@ -229,13 +229,9 @@ impl CpuExecutor {
         let most = experts().map(|(_, entries)| entries.len()).max().unwrap_or(0);
         let chunk = self.chunk(most, n * n_busy);
         let n_chunks = n.div_ceil(chunk);
-        loop {
-            let items = worker.take(n_busy * n_chunks, 1);
-            if items.is_empty() {
-                return;
-            }
-            let Some((expert, entries)) = experts().nth(items.start / n_chunks) else { return };
-            let first = items.start % n_chunks * chunk;
+        while let Some(item) = worker.take_own(n_busy * n_chunks) {
+            let Some((expert, entries)) = experts().nth(item / n_chunks) else { return };
+            let first = item % n_chunks * chunk;
             work(expert, entries, (first, chunk.min(n - first)));
         }
     }

@@ -3,12 +3,15 @@
 use whit_base::{DType, Rows};
 
 use super::CpuExecutor;
-use super::step::{Buf, GatedStep, LinearStep, LogitsStep, Matrix};
+use super::step::{Buf, GatedStep, LinearStep, LogitsStep, Matrix, Part};
 use crate::kernels::{FEW_ROWS, FloatJob, GEMM_ROWS, GemmJob};
 use crate::pool::Worker;
 
 /// Weight rows that one item of a product with few rows may have: bounds the scratch of gated products.
 const MAX_CHUNK: usize = 512;
+
+/// Columns of a gated product that are rounded together: what the fastest rounding takes at once.
+const ROUND_ROWS: usize = 128;
 
 /// Scratch of a thread: a multiplication's tiles, then `(rows, GEMM_ROWS)` or `(MAX_CHUNK)` floats for a second factor.
 pub(crate) fn scratch_bytes(tiles: usize, max_rows: usize) -> usize {
@@ -20,6 +23,29 @@ pub(crate) fn scratch_bytes(tiles: usize, max_rows: usize) -> usize {
 pub(crate) struct LinearScratch {
     tiles: *mut u8,
     pub(crate) floats: *mut f32,
+}
+
+impl LinearStep {
+    pub(crate) fn n_weight_rows(&self) -> usize {
+        self.parts.iter().map(|part| part.weight.n_rows).sum()
+    }
+
+    /// Items of `chunk` weight rows; none has rows of two parts.
+    pub(crate) fn n_items(&self, chunk: usize) -> usize {
+        self.parts.iter().map(|part| part.weight.n_rows.div_ceil(chunk)).sum()
+    }
+
+    /// The part of an item, and its first row there.
+    pub(crate) fn part(&self, mut item: usize, chunk: usize) -> Option<(&Part, usize)> {
+        for part in &self.parts {
+            let n = part.weight.n_rows.div_ceil(chunk);
+            if item < n {
+                return Some((part, item * chunk));
+            }
+            item -= n;
+        }
+        None
+    }
 }
 
 impl CpuExecutor {
@@ -97,24 +123,9 @@ impl CpuExecutor {
     /// One phase: all parts, bias, residual and rounding included.
     pub(crate) unsafe fn linear(&self, step: &LinearStep, n_x: usize, worker: &Worker<'_>) {
         let scratch = self.linear_scratch(worker);
-        let total: usize = step.parts.iter().map(|part| part.weight.n_rows).sum();
-        let chunk = self.chunk(n_x, total);
-        let n_items: usize = step.parts.iter().map(|part| part.weight.n_rows.div_ceil(chunk)).sum();
-        loop {
-            let items = worker.take(n_items, 1);
-            if items.is_empty() {
-                return;
-            }
-            let mut item = items.start;
-            let Some(part) = step.parts.iter().find(|part| {
-                let n = part.weight.n_rows.div_ceil(chunk);
-                let here = item < n;
-                item -= if here { 0 } else { n };
-                here
-            }) else {
-                return;
-            };
-            let r0 = item * chunk;
+        let chunk = self.chunk(n_x, step.n_weight_rows());
+        while let Some(item) = worker.take_own(step.n_items(chunk)) {
+            let Some((part, r0)) = step.part(item, chunk) else { return };
             let n = chunk.min(part.weight.n_rows - r0);
             // SAFETY: items are disjoint ranges of the parts' columns.
             unsafe {
@@ -139,23 +150,26 @@ impl CpuExecutor {
         let scratch = self.linear_scratch(worker);
         let n_ff = step.gate.n_rows;
         let chunk = self.chunk(n_x, n_ff);
-        loop {
-            let items = worker.take(n_ff.div_ceil(chunk), 1);
-            if items.is_empty() {
-                return;
-            }
-            let r0 = items.start * chunk;
-            let n = chunk.min(n_ff - r0);
-            // SAFETY: items are disjoint ranges of the output's columns; the scratch holds n_x rows of a chunk.
-            unsafe {
-                let out = step.out.x.add(r0);
-                self.product(&step.x, n_x, &step.gate, (r0, n), (out, step.out.stride), scratch);
-                self.product(&step.x, n_x, &step.up, (r0, n), (scratch.floats, chunk), scratch);
-                for m in 0..n_x {
-                    let out = step.out.row(m).add(r0);
-                    (self.kernels.glu)(step.act, out, scratch.floats.add(m * chunk), out, n);
-                    step.out.round(self.kernels, m, r0, n);
+        // What is rounded at once is rounded faster.
+        let item_rows = chunk.max(ROUND_ROWS);
+        while let Some(item) = worker.take_own(n_ff.div_ceil(item_rows)) {
+            let rows = item * item_rows..((item + 1) * item_rows).min(n_ff);
+            for r0 in rows.clone().step_by(chunk) {
+                let n = chunk.min(rows.end - r0);
+                // SAFETY: items are disjoint ranges of the output's columns; the scratch holds n_x rows of a chunk.
+                unsafe {
+                    let out = step.out.x.add(r0);
+                    self.product(&step.x, n_x, &step.gate, (r0, n), (out, step.out.stride), scratch);
+                    self.product(&step.x, n_x, &step.up, (r0, n), (scratch.floats, chunk), scratch);
+                    for m in 0..n_x {
+                        let out = step.out.row(m).add(r0);
+                        (self.kernels.glu)(step.act, out, scratch.floats.add(m * chunk), out, n);
+                    }
                 }
+            }
+            for m in 0..n_x {
+                // SAFETY: as above.
+                unsafe { step.out.round(self.kernels, m, rows.start, rows.len()) }
             }
         }
     }
@@ -168,12 +182,8 @@ impl CpuExecutor {
         let scratch = self.linear_scratch(worker);
         let n_vocab = step.weight.n_rows;
         let chunk = self.chunk(n_x, n_vocab);
-        loop {
-            let items = worker.take(n_vocab.div_ceil(chunk), 1);
-            if items.is_empty() {
-                return;
-            }
-            let r0 = items.start * chunk;
+        while let Some(item) = worker.take_own(n_vocab.div_ceil(chunk)) {
+            let r0 = item * chunk;
             let n = chunk.min(n_vocab - r0);
             // SAFETY: items are disjoint ranges of the vocabulary; `logits` holds n_x rows of it.
             unsafe {

@@ -37,6 +37,7 @@ pub(crate) struct QuantMatrix {
 
 impl QuantMatrix {
     /// Row `m`, which the caller knows to exist.
+    #[inline(always)]
     pub(crate) unsafe fn row(&self, m: usize) -> QuantRow {
         // SAFETY: the row exists.
         unsafe {
@@ -89,6 +90,17 @@ pub(crate) struct FloatJob {
 pub(crate) const fn gemm_scratch_bytes(n_cols: usize) -> usize {
     // Two tiles of 16 rows with a scale and an offset per 16 values, padded.
     2 * (16 * n_cols + 2 * 4 * 16 * (n_cols / 16 + 16))
+}
+
+/// Asks for a cache line, where the processor can be asked.
+pub(crate) fn prefetch_line(p: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch of any address is harmless.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
 }
 
 type Gemm = unsafe fn(&GemmJob);

@@ -29,6 +29,7 @@ pub(crate) struct Rows<const FULL: bool> {
 
 impl<const FULL: bool> Rows<FULL> {
     /// Rows from `p` on, `stride` bytes apart, of which `last` is the last that exists.
+    #[inline(always)]
     pub(crate) fn new<L: Lanes>(p: *const u8, stride: usize, last: usize) -> Rows<FULL> {
         let tile = L::ROWS * stride;
         Rows {
@@ -274,16 +275,17 @@ impl Lanes for Wide {
             _mm512_inserti32x4::<3>(x, four_dwords(rows, 12, at))
         }
     }
+    #[expect(clippy::needless_range_loop, reason = "as in `product::multiply`")]
     #[inline(always)]
     unsafe fn columns<const FULL: bool>(rows: &Rows<FULL>, at: usize) -> [__m512i; 4] {
         unsafe {
             rows.ask(4);
             let mut r = [_mm512_setzero_si512(); 4];
-            for (i, r) in r.iter_mut().enumerate() {
+            for i in 0..4 {
                 let x = _mm512_castsi128_si512(_mm_loadu_si128(rows.at(i, at).cast()));
                 let x = _mm512_inserti32x4::<1>(x, _mm_loadu_si128(rows.at(i + 4, at).cast()));
                 let x = _mm512_inserti32x4::<2>(x, _mm_loadu_si128(rows.at(i + 8, at).cast()));
-                *r = _mm512_inserti32x4::<3>(x, _mm_loadu_si128(rows.at(i + 12, at).cast()));
+                r[i] = _mm512_inserti32x4::<3>(x, _mm_loadu_si128(rows.at(i + 12, at).cast()));
             }
             transpose4!(
                 r,
@@ -296,6 +298,7 @@ impl Lanes for Wide {
     }
 
     const SIGNED: bool = false;
+    #[inline(always)]
     fn run(_: u32) -> usize {
         8
     }
@@ -451,14 +454,15 @@ impl Lanes for Narrow {
     unsafe fn column<const FULL: bool>(rows: &Rows<FULL>, at: usize) -> __m256i {
         unsafe { _mm256_set_m128i(four_dwords(rows, 4, at), four_dwords(rows, 0, at)) }
     }
+    #[expect(clippy::needless_range_loop, reason = "as in `product::multiply`")]
     #[inline(always)]
     unsafe fn columns<const FULL: bool>(rows: &Rows<FULL>, at: usize) -> [__m256i; 4] {
         unsafe {
             rows.ask(2);
             let mut r = [_mm256_setzero_si256(); 4];
-            for (i, r) in r.iter_mut().enumerate() {
+            for i in 0..4 {
                 let x = _mm256_castsi128_si256(_mm_loadu_si128(rows.at(i, at).cast()));
-                *r = _mm256_inserti128_si256::<1>(x, _mm_loadu_si128(rows.at(i + 4, at).cast()));
+                r[i] = _mm256_inserti128_si256::<1>(x, _mm_loadu_si128(rows.at(i + 4, at).cast()));
             }
             transpose4!(
                 r,
@@ -472,6 +476,7 @@ impl Lanes for Narrow {
 
     const SIGNED: bool = true;
     /// 16-bit sums, to which each register of products adds at most `2 * 127 * max_u`.
+    #[inline(always)]
     fn run(max_u: u32) -> usize {
         match max_u {
             0..=15 => 8,

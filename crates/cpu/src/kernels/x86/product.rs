@@ -31,6 +31,7 @@ impl<const FINE: bool, const MAX_U: u32> Factor for Class<FINE, MAX_U> {
 }
 
 /// Whether weights are kept as signed bytes, 128 below `u`.
+#[inline(always)]
 pub(crate) const fn is_signed<X: Factor, L: Lanes>() -> bool {
     L::SIGNED && X::MAX_U > 127
 }
@@ -45,6 +46,7 @@ pub(crate) struct Span {
 
 impl Span {
     /// Tile `index` in the scratch of a job whose rows have `n_cols` values.
+    #[inline(always)]
     unsafe fn of<L: Lanes>(scratch: *mut u8, n_cols: usize, index: usize) -> Span {
         // SAFETY: the scratch holds `GEMM_ROWS` rows with a scale and an offset per 16 values.
         unsafe {
@@ -168,26 +170,57 @@ impl<F: Format, L: Lanes> Sink<L> for Multiply<F, L> {
     unsafe fn flush(&mut self, g: usize) {
         // SAFETY: as the trait demands.
         unsafe {
-            let (dx, sum) = if F::Class::FINE {
-                (*self.x.d.add(g / 2), *self.x.sum16.add(g))
-            } else {
-                (*self.x.d.add(g), *self.x.sum32.add(g))
-            };
-            let dot = L::to_f32(self.dots[g % F::UNIT]);
-            self.dots[g % F::UNIT] = L::zero();
-            let scales = (self.s[Self::slot(g)], self.m[Self::slot(g)]);
-            self.acc = accumulate::<L>(self.acc, dot, scales, (dx, sum));
+            if F::Class::FINE && g.is_multiple_of(2) {
+                return;
+            }
+            let first = if F::Class::FINE { g - 1 } else { g };
+            let pair = [first, g].map(|g| (Self::slot(g), g % F::UNIT));
+            self.acc = accumulate::<F::Class, L>(
+                self.acc,
+                [self.dots[pair[0].1], self.dots[pair[1].1]],
+                [self.s[pair[0].0], self.s[pair[1].0]],
+                [self.m[pair[0].0], self.m[pair[1].0]],
+                sums::<F::Class>(&self.x, if F::Class::FINE { g / 2 } else { g }),
+            );
+            self.dots[pair[0].1] = L::zero();
+            self.dots[pair[1].1] = L::zero();
         }
     }
 }
 
-/// What a group adds to a sum. There is one place for it, as every path must round alike.
+/// What 32 values add to a sum: their group, or two groups of 16. There is one place for it, as every path must round alike.
 #[inline(always)]
-unsafe fn accumulate<L: Lanes>(acc: L::F, dot: L::F, (s, m): (L::F, L::F), (dx, sum): (f32, f32)) -> L::F {
+unsafe fn accumulate<X: Factor, L: Lanes>(
+    acc: L::F,
+    dots: [L::I; 2],
+    s: [L::F; 2],
+    m: [L::F; 2],
+    (dx, sums): (f32, [f32; 2]),
+) -> L::F {
     // SAFETY: as `Lanes` demands.
     unsafe {
-        let acc = L::fma(dot, L::mul(s, L::set1_f(dx)), acc);
-        L::fma(m, L::set1_f(sum), acc)
+        let dx = L::set1_f(dx);
+        if X::FINE {
+            let dot = L::mul(L::to_f32(dots[0]), s[0]);
+            let dot = L::fma(L::to_f32(dots[1]), s[1], dot);
+            let acc = L::fma(dot, dx, acc);
+            let acc = L::fma(m[0], L::set1_f(sums[0]), acc);
+            L::fma(m[1], L::set1_f(sums[1]), acc)
+        } else {
+            let acc = L::fma(L::to_f32(dots[0]), L::mul(s[0], dx), acc);
+            L::fma(m[0], L::set1_f(sums[0]), acc)
+        }
+    }
+}
+
+/// Scale and sums of values `32 g ..` of an activation row.
+#[inline(always)]
+unsafe fn sums<X: Factor>(x: &QuantRow, g: usize) -> (f32, [f32; 2]) {
+    // SAFETY: the caller knows the row to have them.
+    unsafe {
+        let sums =
+            if X::FINE { [*x.sum16.add(2 * g), *x.sum16.add(2 * g + 1)] } else { [*x.sum32.add(g), 0.0] };
+        (*x.d.add(g), sums)
     }
 }
 
@@ -236,6 +269,7 @@ pub(crate) unsafe fn one_row<F: Format, L: Lanes, const FULL: bool>(job: &GemmJo
 }
 
 /// Bytes of a row.
+#[inline(always)]
 const fn row_bytes<F: Format>(n_cols: usize) -> usize {
     n_cols / F::BLOCK_LEN * (F::SPAN_BYTES * F::BLOCK_LEN / 256)
 }
@@ -257,13 +291,14 @@ unsafe fn unpack_rows<F: Format, L: Lanes>(job: &GemmJob, row: usize, from: usiz
     }
 }
 
-/// Adds the products of `n_groups` groups of `T` tiles, which are groups `g0 ..` of their rows, with `M` activation rows
+/// Adds the products of values `32 g0 .. 32 (g0 + n)` of the rows of `T` tiles, which begin there, with `M` activation rows
 /// from `m0` on.
+#[expect(clippy::needless_range_loop, reason = "see below")]
 #[inline(always)]
 unsafe fn multiply<X: Factor, L: Lanes, const M: usize, const T: usize>(
     job: &GemmJob,
     tiles: &[Span; T],
-    (g0, n_groups): (usize, usize),
+    (g0, n): (usize, usize),
     m0: usize,
     acc: &mut [[L::F; T]; M],
 ) {
@@ -273,43 +308,41 @@ unsafe fn multiply<X: Factor, L: Lanes, const M: usize, const T: usize>(
         let run = L::run(X::MAX_U);
         let run = if run < X::STEPS { run } else { X::STEPS };
         let signed = is_signed::<X, L>();
-        let xq = x.q.add(m0 * x.q_stride + g0 * X::STEPS * 4);
-        for g in 0..n_groups {
-            let mut dots = [[L::zero(); T]; M];
-            for part in 0..X::STEPS / run {
-                let mut sums = [[L::zero(); T]; M];
-                for step in part * run..(part + 1) * run {
-                    let step = g * X::STEPS + step;
-                    let mut w = [L::zero(); T];
-                    for (w, tile) in w.iter_mut().zip(tiles) {
-                        *w = L::load(tile.q.add(step * 4 * L::ROWS));
+        let xq = x.q.add(m0 * x.q_stride + g0 * 32);
+        // Indices and not iterators: a call that is not inlined would cost more than all the rest.
+        for g in 0..n {
+            let mut dots = [[[L::zero(); 2]; T]; M];
+            for fine in 0..8 / X::STEPS {
+                for part in 0..X::STEPS / run {
+                    let mut sums = [[L::zero(); T]; M];
+                    for step in part * run..(part + 1) * run {
+                        let step = g * 8 + fine * X::STEPS + step;
+                        let mut w = [L::zero(); T];
+                        for t in 0..T {
+                            w[t] = L::load(tiles[t].q.add(step * 4 * L::ROWS));
+                        }
+                        for m in 0..M {
+                            let x = xq.add(m * x.q_stride + step * 4).cast::<i32>().read_unaligned();
+                            for t in 0..T {
+                                sums[m][t] = L::products(sums[m][t], w[t], L::set1(x), signed);
+                            }
+                        }
                     }
-                    for (m, sums) in sums.iter_mut().enumerate() {
-                        let x = L::set1(xq.add(m * x.q_stride + step * 4).cast::<i32>().read_unaligned());
-                        for (sum, &w) in sums.iter_mut().zip(&w) {
-                            *sum = L::products(*sum, w, x, signed);
+                    for m in 0..M {
+                        for t in 0..T {
+                            dots[m][t][fine] = L::widen(dots[m][t][fine], sums[m][t]);
                         }
                     }
                 }
-                for (dots, sums) in dots.iter_mut().zip(&sums) {
-                    for (dot, &sum) in dots.iter_mut().zip(sums) {
-                        *dot = L::widen(*dot, sum);
-                    }
-                }
             }
-            for (t, tile) in tiles.iter().enumerate() {
-                let s = L::load_f(tile.s.add(g * L::ROWS));
-                let offset = L::load_f(tile.m.add(g * L::ROWS));
+            for t in 0..T {
+                let at = g * 8 / X::STEPS * L::ROWS;
+                let next = if X::FINE { at + L::ROWS } else { at };
+                let s = [L::load_f(tiles[t].s.add(at)), L::load_f(tiles[t].s.add(next))];
+                let offsets = [L::load_f(tiles[t].m.add(at)), L::load_f(tiles[t].m.add(next))];
                 for m in 0..M {
-                    let group = g0 + g;
-                    let (dx, sum) = if X::FINE {
-                        let sum = *x.sum16.add((m0 + m) * x.sum16_stride + group);
-                        (*x.d.add((m0 + m) * x.d_stride + group / 2), sum)
-                    } else {
-                        let at = (m0 + m) * x.d_stride + group;
-                        (*x.d.add(at), *x.sum32.add(at))
-                    };
-                    acc[m][t] = accumulate::<L>(acc[m][t], L::to_f32(dots[m][t]), (s, offset), (dx, sum));
+                    let sums = sums::<X>(&x.row(m0 + m), g0 + g);
+                    acc[m][t] = accumulate::<X, L>(acc[m][t], dots[m][t], s, offsets, sums);
                 }
             }
         }
@@ -351,9 +384,7 @@ pub(crate) unsafe fn few_rows<F: Format, L: Lanes, const M: usize>(job: &GemmJob
             for from in (0..job.n_cols).step_by(256) {
                 let n_cols = (job.n_cols - from).min(256);
                 unpack_rows::<F, L>(job, row, from, n_cols, tile);
-                let per_group = 4 * F::Class::STEPS;
-                let groups = (from / per_group, n_cols / per_group);
-                multiply::<F::Class, L, M, 1>(job, &[tile], groups, 0, &mut acc);
+                multiply::<F::Class, L, M, 1>(job, &[tile], (from / 32, n_cols / 32), 0, &mut acc);
             }
             store::<L, M, 1>(job, row, 0, &acc);
         }
@@ -374,7 +405,7 @@ pub(crate) unsafe fn many_rows<X: Factor, L: Lanes, const M: usize, const T: usi
             *tile = Span::of::<L>(job.scratch, job.n_cols, index);
         }
         let mut acc = [[L::zero_f(); T]; M];
-        multiply::<X, L, M, T>(job, &tiles, (0, job.n_cols / (4 * X::STEPS)), m0, &mut acc);
+        multiply::<X, L, M, T>(job, &tiles, (0, job.n_cols / 32), m0, &mut acc);
         store::<L, M, T>(job, row, m0, &acc);
     }
 }
