@@ -85,18 +85,13 @@ impl<'a> Worker<'a> {
     }
 
     /// The share of `n` items that [`Worker::take_own`] gives a thread first.
-    pub(crate) fn share(&self, n: usize, thread: usize) -> std::ops::Range<usize> {
+    fn share(&self, n: usize, thread: usize) -> std::ops::Range<usize> {
         let n_threads = self.shared.n_threads;
         thread * n / n_threads..(thread + 1) * n / n_threads
     }
 
     /// Ends a phase: returns once every thread has called it. Writes made before it are seen by all after it.
     pub(crate) fn barrier(&self) {
-        self.barrier_while(|| ());
-    }
-
-    /// As [`Worker::barrier`]; while this thread waits, it does what `idle` says, a little each time.
-    pub(crate) fn barrier_while(&self, mut idle: impl FnMut()) {
         let shared = self.shared;
         let phase = self.phase.get();
         self.phase.set(phase + 1);
@@ -112,7 +107,6 @@ impl<'a> Worker<'a> {
         while shared.barrier_phase.0.load(Ordering::Acquire) != phase + 1 {
             spins += 1;
             if spins < SPINS_BEFORE_YIELD {
-                idle();
                 std::hint::spin_loop();
             } else {
                 if shared.poisoned.load(Ordering::Relaxed) {

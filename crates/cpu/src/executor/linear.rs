@@ -26,17 +26,17 @@ pub(crate) struct LinearScratch {
 }
 
 impl LinearStep {
-    pub(crate) fn n_weight_rows(&self) -> usize {
+    fn n_weight_rows(&self) -> usize {
         self.parts.iter().map(|part| part.weight.n_rows).sum()
     }
 
     /// Items of `chunk` weight rows; none has rows of two parts.
-    pub(crate) fn n_items(&self, chunk: usize) -> usize {
+    fn n_items(&self, chunk: usize) -> usize {
         self.parts.iter().map(|part| part.weight.n_rows.div_ceil(chunk)).sum()
     }
 
     /// The part of an item, and its first row there.
-    pub(crate) fn part(&self, mut item: usize, chunk: usize) -> Option<(&Part, usize)> {
+    fn part(&self, mut item: usize, chunk: usize) -> Option<(&Part, usize)> {
         for part in &self.parts {
             let n = part.weight.n_rows.div_ceil(chunk);
             if item < n {

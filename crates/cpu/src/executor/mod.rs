@@ -4,7 +4,6 @@
 //! pointers and sizes. A run walks the steps inside one entry into the thread pool. Each step is one or more *phases*;
 //! within a phase threads take disjoint items, and a barrier ends it.
 
-mod ahead;
 mod attend;
 mod experts;
 mod linear;

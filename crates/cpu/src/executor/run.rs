@@ -4,7 +4,6 @@ use whit_base::quant::decode_row;
 use whit_base::{Batch, NormKind};
 
 use super::CpuExecutor;
-use super::ahead::Ahead;
 use super::attend::rounds_by_head;
 use super::experts::route;
 use super::step::{Buf, Matrix, Step, Vector};
@@ -37,10 +36,9 @@ pub(super) fn run(
         unsafe {
             executor.rope_tables(batch, worker);
             worker.barrier();
-            let mut ahead = Ahead::new();
-            for (index, step) in executor.steps.iter().enumerate() {
+            for step in &executor.steps {
                 executor.step(step, batch, &results, worker);
-                worker.barrier_while(|| ahead.ask(executor, batch.tokens.len(), index, worker));
+                worker.barrier();
             }
         }
     });

@@ -92,17 +92,6 @@ pub(crate) const fn gemm_scratch_bytes(n_cols: usize) -> usize {
     2 * (16 * n_cols + 2 * 4 * 16 * (n_cols / 16 + 16))
 }
 
-/// Asks for a cache line, where the processor can be asked.
-pub(crate) fn prefetch_line(p: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch of any address is harmless.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(p.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = p;
-}
-
 type Gemm = unsafe fn(&GemmJob);
 /// Attention of a block of queries over one piece of the cache.
 pub(crate) type Attend = unsafe fn(&AttendBlock<'_>);
