@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use whit_engine::{
-    AnswerShape, CancelToken, Done, Engine, Event, FinishReason, Model, Prompt, Request, Thoughts,
+    AnswerShape, CancelToken, Done, Engine, Event, FinishReason, Model, Prompt, Request, Speculation,
+    Thoughts,
 };
 use whit_text::tools::{AnswerPart, AnswerReader, ThinkSplitter};
 
@@ -54,6 +55,9 @@ pub(crate) fn answer(
         stop: parameters.stop,
         n_keep: parameters.n_keep,
         grammar,
+        speculation: parameters
+            .max_draft
+            .map(|max_tokens| Speculation { max_tokens, ..engine.speculation() }),
         cancel: Some(cancel.clone()),
         ..request
     };
@@ -232,4 +236,9 @@ fn report(done: &Done, first: Option<Duration>) {
         units::time(timings.generation),
         timings.generated_tokens_per_second(usage),
     );
+    if usage.drafted_tokens > 0 {
+        let (accepted, drafted) = (usage.accepted_tokens, usage.drafted_tokens);
+        let percent = 100.0 * accepted as f64 / drafted as f64;
+        note!("drafts     {accepted} of {drafted} tokens accepted ({percent:.0} %)");
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use whit_cpu::LevelError;
-use whit_engine::{CacheType, EngineOptions, Level};
+use whit_engine::{CacheType, EngineOptions, Level, Speculation};
 
 use crate::failure::Usage;
 
@@ -61,6 +61,33 @@ fn cache_type(text: &str) -> Result<CacheType, String> {
         "f32" => Ok(CacheType::F32),
         _ => Err("choose f16 or f32".to_owned()),
     }
+}
+
+/// How tokens are drafted.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Speculation options")]
+pub(crate) struct SpeculationArguments {
+    /// Draft tokens, to verify several in one step: from the text so far (lookup), by the draft model (draft), by whichever
+    /// promises more (all), or not at all (off). Answers stay the same [default: all]
+    #[arg(long, value_name = "HOW", value_parser = speculation)]
+    speculate: Option<Speculation>,
+
+    /// Most tokens drafted for one step, from 0 to 7 [default: as many as pay]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(..=7))]
+    draft_max: Option<u8>,
+}
+
+impl SpeculationArguments {
+    /// What they ask for; as far as they say nothing, what is `usual`.
+    pub(crate) fn speculation(&self, usual: Speculation) -> Speculation {
+        let asked = self.speculate.unwrap_or(usual);
+        let most = self.draft_max.map_or(usize::MAX, usize::from);
+        Speculation { max_tokens: asked.max_tokens.min(most), ..asked }
+    }
+}
+
+fn speculation(text: &str) -> Result<Speculation, String> {
+    text.parse().map_err(|names| format!("choose {names}"))
 }
 
 /// How tokens are chosen. Names, ranges and defaults are those of [`whit_engine::Parameters`].

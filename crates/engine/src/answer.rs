@@ -3,6 +3,7 @@
 use whit_sample::{GrammarState, Sampled, Sampler, StopMatcher, StopStatus};
 use whit_text::{DecodeOptions, StreamDecoder, Tokenizer};
 
+use crate::speculate::{Drafter, Speculation};
 use crate::{EngineError, Event, FinishReason, Overflow, PromptToken, Request};
 
 /// What a request is expected to generate at least, when room is sought for it: enough that it seldom must wait again.
@@ -21,6 +22,7 @@ pub(crate) struct Answer {
     pub(crate) n_keep: usize,
     ignore_eos: bool,
     pub(crate) scores: Option<Scores>,
+    pub(crate) drafter: Drafter,
 }
 
 /// The log-probabilities of a prompt.
@@ -38,6 +40,7 @@ impl Answer {
         n_vocab: usize,
         bos: Option<u32>,
         grammar: Option<GrammarState>,
+        speculation: Speculation,
     ) -> Result<Answer, EngineError> {
         let mut sampler = Sampler::new(request.sampling, n_vocab)?;
         tokens.iter().for_each(|&token| sampler.accept(token));
@@ -54,6 +57,7 @@ impl Answer {
             n_keep: request.n_keep.unwrap_or(usize::from(begins)),
             ignore_eos: request.ignore_eos,
             scores: request.prompt_logprobs.map(|n_top| Scores { n_top, next: 0 }),
+            drafter: Drafter::new(speculation),
         })
     }
 
@@ -64,7 +68,12 @@ impl Answer {
 
     /// Tokens that it will grow by before long, after `n_generated`.
     pub(crate) fn n_soon(&self, n_generated: usize) -> usize {
-        (self.max_tokens - n_generated.min(self.max_tokens)).min(SOON)
+        self.n_left(n_generated).min(SOON)
+    }
+
+    /// Tokens that it may still have, after `n_generated`.
+    pub(crate) fn n_left(&self, n_generated: usize) -> usize {
+        self.max_tokens.saturating_sub(n_generated)
     }
 
     /// Scores the tokens of the prompt that follow the rows from `first` on, of which `logits` gives each.

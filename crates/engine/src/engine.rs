@@ -15,13 +15,15 @@ use whit_cpu::{CpuBackend, CpuConfig};
 
 use crate::cache::KvCache;
 use crate::intake::Intake;
+use crate::load::Loaded;
 use crate::memory::Sizing;
 use crate::pace::Pace;
-use crate::runner::{Piece, Runner, RunnerSizes};
+use crate::runner::{Piece, Runner};
 use crate::sequence::{Given, Live, Sequence};
+use crate::speculate::DraftModel;
 use crate::{
     BackendChoice, EngineError, EngineOptions, EngineStats, Event, FinishReason, MemoryEstimate, Model,
-    Request, RequestId,
+    Request, RequestId, Speculation,
 };
 
 /// What happened to a request: the last item is [`Event::Done`] or an error.
@@ -32,6 +34,7 @@ pub struct Engine {
     pub(crate) intake: Intake,
     pub(crate) runner: Runner,
     pub(crate) cache: KvCache,
+    pub(crate) draft_model: Option<DraftModel>,
     pub(crate) max_sequences: usize,
     description: String,
     estimate: MemoryEstimate,
@@ -44,6 +47,8 @@ pub struct Engine {
     pub(crate) stats: EngineStats,
     /// What the current step runs, `(live sequence, tokens)`; kept for its memory.
     pieces: Vec<(usize, usize)>,
+    /// What the draft model is asked for, `(live sequence, tokens)`; likewise.
+    pub(crate) asked: Vec<(usize, usize)>,
     /// Events that a step could not hand to the one who made it.
     outbox: VecDeque<(RequestId, Item)>,
 }
@@ -85,39 +90,23 @@ impl Engine {
     ) -> Result<Engine, EngineError> {
         let start = Instant::now();
         options.validate()?;
-        let longest_ctx = options.longest_ctx(model.info());
+        let Loaded { runner, cache, sizing, sizes, knows_pairs } = Loaded::new(&model, backend, options)?;
+        let Sizing { limits, mut memory, n_ctx, longest_ctx, .. } = sizing;
+        let draft_model = match &options.draft {
+            Some(path) if !model.info().is_encoder => {
+                let (draft_model, more) = DraftModel::load(path, (&model, memory.weights), backend, options)?;
+                memory = memory.plus(more);
+                Some(draft_model)
+            }
+            _ => None,
+        };
         let max_sequences = options.n_sequences(model.info());
-        // A large vocabulary takes as long as all the rest.
-        let (loaded, tokenizer) = std::thread::scope(|scope| {
-            let tokenizer = scope.spawn(|| model.tokenizer().map(|_| ()));
-            let loaded =
-                whit_models::build(model.gguf(), longest_ctx).map_err(EngineError::from).and_then(|built| {
-                    let sizing = Sizing::new(&built.plan, longest_ctx, max_sequences, options);
-                    let sizes = RunnerSizes {
-                        n_vocab: built.plan.n_vocab,
-                        n_embd: built.plan.pool().map_or(0, |pool| pool.width),
-                        max_rows: sizing.limits.max_rows,
-                        max_logits: sizing.max_logits,
-                        reads_whole: built.plan.reads_whole(),
-                    };
-                    let knows_pairs = built.plan.n_types() > 1;
-                    let windows: Vec<_> =
-                        built.plan.cache_groups().iter().map(|group| group.window).collect();
-                    let executor = backend.load(built.plan, sizing.limits.clone())?;
-                    Ok((sizing, sizes, knows_pairs, windows, executor))
-                });
-            (loaded, tokenizer.join())
-        });
-        match tokenizer {
-            Ok(result) => result?,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-        let (sizing, sizes, knows_pairs, windows, executor) = loaded?;
-        let Sizing { limits, memory, n_ctx, longest_ctx, .. } = sizing;
+        let contexts = (n_ctx, longest_ctx);
         let engine = Engine {
-            runner: Runner::new(executor, sizes),
-            cache: KvCache::new(windows.into_iter().zip(limits.n_pages)),
-            intake: Intake::new(model, (n_ctx, longest_ctx), sizes.n_vocab, sizes.n_embd, knows_pairs),
+            runner,
+            cache,
+            draft_model,
+            intake: Intake::new(model, contexts, sizes, knows_pairs, options.speculation),
             max_sequences,
             description: backend.describe(),
             estimate: memory,
@@ -127,6 +116,7 @@ impl Engine {
             pace: Pace::new(options.prompt_rows, limits.max_rows),
             stats: EngineStats::default(),
             pieces: Vec::new(),
+            asked: Vec::new(),
             outbox: VecDeque::new(),
         };
         tracing::debug!(
@@ -165,6 +155,11 @@ impl Engine {
         self.max_sequences
     }
 
+    /// How tokens are drafted for a request that says nothing of it.
+    pub fn speculation(&self) -> Speculation {
+        self.intake.speculation
+    }
+
     /// Where it computes, e.g. `cpu (avx512, 2 threads)`.
     pub fn backend(&self) -> &str {
         &self.description
@@ -182,7 +177,7 @@ impl Engine {
 
     /// Bytes allocated for caches and buffers. Untouched parts of them cost nothing yet.
     pub fn memory_in_use(&self) -> usize {
-        self.runner.memory()
+        self.runner.memory() + self.draft_model.as_ref().map_or(0, |draft| draft.runner.memory())
     }
 
     /// Whether no request waits or runs.
@@ -190,14 +185,19 @@ impl Engine {
         self.waiting.is_empty() && self.live.is_empty() && self.outbox.is_empty()
     }
 
-    /// Free cache pages of each group; pages that hold reusable prefixes are not free.
+    /// Free cache pages of each group, those of the draft model behind; pages that hold reusable prefixes are not free.
     pub fn free_pages(&self) -> Vec<usize> {
-        self.cache.n_free()
+        let mut pages = self.cache.n_free();
+        pages.extend(self.draft_model.iter().flat_map(|draft| draft.cache.n_free()));
+        pages
     }
 
     /// Forgets the prefixes kept for reuse: the next prompt runs whole.
     pub fn clear_prefixes(&mut self) {
         self.cache.clear();
+        if let Some(draft) = &mut self.draft_model {
+            draft.cache.clear();
+        }
     }
 
     /// What it has done so far, and what it is doing.
@@ -263,12 +263,13 @@ impl Engine {
         self.drop_cancelled(sink);
         self.admit(sink);
         self.begin();
+        let start = Instant::now();
+        let drafted = self.draft();
         let mut pieces = std::mem::take(&mut self.pieces);
         self.pack(&mut pieces, sink);
         let n_rows: usize = pieces.iter().map(|piece| piece.1).sum();
         let n_generating = self.live.iter().filter(|live| live.is_generating()).count();
-        let start = Instant::now();
-        let result = self.run(&pieces);
+        let result = drafted.map_err(EngineError::from).and_then(|()| self.run(&pieces));
         match result {
             Ok(()) => {
                 self.advance(&pieces, sink);
@@ -293,10 +294,12 @@ impl Engine {
     fn run(&mut self, pieces: &[(usize, usize)]) -> Result<(), EngineError> {
         let live = &self.live;
         self.runner.run(pieces.iter().map(|&(index, n)| {
-            let Live { sequence, cache, .. } = &live[index];
+            let Live { sequence, cache, draft, .. } = &live[index];
             let from = cache.len();
             Piece {
                 tokens: &sequence.tokens[from..from + n],
+                first: from,
+                draft: &draft.tokens,
                 outputs: sequence.outputs(from, n),
                 pool: sequence.pool(from + n),
                 second: sequence.second(),
@@ -319,23 +322,31 @@ impl Engine {
         let (mut next_row, mut next_vector) = (0, 0);
         let mut ended = Vec::new();
         for &(index, n) in pieces {
-            let Live { sequence, cache, .. } = &mut self.live[index];
+            let Live { sequence, cache, draft, .. } = &mut self.live[index];
             let (first, end) = (cache.len() - n, cache.len());
             let n_rows = sequence.outputs(first, n).len();
             let vector = sequence.pool(end).map(|_| next_vector);
-            let given = Given { logits: next_row..next_row + n_rows, vector };
-            next_row += n_rows;
+            let given = Given { logits: next_row..next_row + n_rows, draft, vector };
+            next_row += n_rows + draft.tokens.len();
             next_vector += usize::from(vector.is_some());
-            let id = sequence.id;
+            let (id, n_tokens) = (sequence.id, sequence.tokens.len());
             let (stats, runner) = (&mut self.stats, &self.runner);
             let advanced = sequence.advance((first, end), given, runner, tokenizer, &mut |event| {
                 stats.generated_tokens += u64::from(matches!(event, Event::Token { .. }));
                 sink(id, Ok(event));
             });
+            // The last token chosen has not run. What was drafted in its place, and beyond, is not the sequence's.
+            let n_kept = (sequence.tokens.len() - n_tokens).saturating_sub(1);
+            self.cache.commit(cache, &sequence.tokens, n_kept);
+            self.stats.drafted_tokens += draft.tokens.len() as u64;
+            self.stats.accepted_tokens += n_kept as u64;
+            if let Some(model) = &mut self.draft_model {
+                model.keep(&mut self.live[index], n_kept);
+            }
             match advanced {
                 Ok(None) => {}
                 Ok(Some(reason)) => {
-                    sink(id, Ok(sequence.done(reason)));
+                    sink(id, Ok(self.live[index].sequence.done(reason)));
                     ended.push(index);
                 }
                 Err(error) => {
@@ -351,7 +362,11 @@ impl Engine {
 
     /// Takes a sequence out; what it cached stays for others.
     pub(crate) fn retire(&mut self, index: usize) -> Sequence {
-        let Live { sequence, cache, .. } = self.live.remove(index);
+        let mut live = self.live.remove(index);
+        if let Some(model) = &mut self.draft_model {
+            model.release(&mut live);
+        }
+        let Live { sequence, cache, .. } = live;
         self.cache.release(cache, &sequence.tokens);
         sequence
     }

@@ -1,5 +1,7 @@
 //! What can go wrong between a file and an answer, each with what to do about it.
 
+use std::path::PathBuf;
+
 use whit_base::BackendError;
 use whit_cpu::LevelError;
 use whit_files::FileError;
@@ -99,6 +101,28 @@ pub enum EngineError {
         "no cache page is free for this request; let others finish first, or use a smaller context (--ctx)"
     )]
     OutOfPages,
+    /// The draft model has other tokens.
+    #[error(
+        "{} cannot draft for this model: its token {id} is {got}, where this model has {expected}; choose one of the same \
+         family (--draft)",
+        path.display()
+    )]
+    DraftVocabulary {
+        /// The draft model.
+        path: PathBuf,
+        /// The first token that differs.
+        id: u32,
+        /// What it is in the model that is drafted for.
+        expected: String,
+        /// What it is in the draft model.
+        got: String,
+    },
+    /// The draft model generates no text.
+    #[error("{} gives embeddings and does not generate text: it cannot draft (--draft)", path.display())]
+    DraftEncoder {
+        /// The draft model.
+        path: PathBuf,
+    },
     /// Scoring was asked for while requests hold all places.
     #[error("all {max_sequences} sequences are in use; let the running requests finish, or allow for more")]
     Busy {

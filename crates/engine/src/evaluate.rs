@@ -115,7 +115,8 @@ impl Engine {
         self.runner.run(pieces().map(|(one, &n)| {
             let first = one.cache.len();
             let tokens = &one.input.tokens[first..first + n];
-            Piece { tokens, outputs: one.outputs(n), pool: None, second: None, cache: &one.cache }
+            let outputs = one.outputs(n);
+            Piece { tokens, first, draft: &[], outputs, pool: None, second: None, cache: &one.cache }
         }))?;
         let mut output = 0;
         for (one, &n) in pieces() {

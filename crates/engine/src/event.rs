@@ -79,6 +79,10 @@ pub struct Usage {
     pub cached_tokens: usize,
     /// Generated, the one that ends the answer included.
     pub generated_tokens: usize,
+    /// Drafted ahead and verified: see [`Speculation`](crate::Speculation)...
+    pub drafted_tokens: usize,
+    /// ...and of these, accepted: generated without a step of their own.
+    pub accepted_tokens: usize,
 }
 
 /// Times of a request.

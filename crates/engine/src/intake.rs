@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::answer::Answer;
+use crate::runner::RunnerSizes;
 use crate::sequence::{Sequence, Task};
-use crate::{EmbedRequest, EngineError, Model, Overflow, PromptReport, Request, RequestId};
+use crate::{EmbedRequest, EngineError, Model, Overflow, PromptReport, Request, RequestId, Speculation};
 
 /// The facts of an engine that requests are checked against. Clones give out ids of one series.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Intake {
     pub(crate) n_embd: usize,
     /// Whether it wants to know which text of a pair a token belongs to.
     knows_pairs: bool,
+    /// For a request that says nothing of it.
+    pub(crate) speculation: Speculation,
     next_id: Arc<AtomicU64>,
 }
 
@@ -28,11 +31,12 @@ impl Intake {
     pub(crate) fn new(
         model: Model,
         (n_ctx, longest_ctx): (usize, usize),
-        n_vocab: usize,
-        n_embd: usize,
+        RunnerSizes { n_vocab, n_embd, .. }: RunnerSizes,
         knows_pairs: bool,
+        speculation: Speculation,
     ) -> Intake {
-        Intake { model, n_ctx, longest_ctx, n_vocab, n_embd, knows_pairs, next_id: Arc::default() }
+        let next_id = Arc::default();
+        Intake { model, n_ctx, longest_ctx, n_vocab, n_embd, knows_pairs, speculation, next_id }
     }
 
     /// Tokenizes and checks a request.
@@ -58,7 +62,8 @@ impl Intake {
         };
         let bos = self.model.tokenizer()?.special_ids().bos;
         let cancel = request.cancel.take();
-        let answer = Answer::new(request, &prepared.tokens, self.n_vocab, bos, grammar)?;
+        let speculation = request.speculation.unwrap_or(self.speculation);
+        let answer = Answer::new(request, &prepared.tokens, self.n_vocab, bos, grammar, speculation)?;
         let task = Task::Generate(Box::new(answer));
         Ok((Sequence::new(self.next_id(), prepared.tokens, n_ctx, task, cancel), report))
     }

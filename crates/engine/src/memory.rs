@@ -2,7 +2,7 @@
 
 use whit_base::{CacheType, ExecutorLimits, PAGE_TOKENS, Plan, PoolKind, Rows, assign_slots, fuse};
 
-use crate::{CacheSize, EngineOptions};
+use crate::{CacheSize, EngineOptions, speculate};
 
 /// Intermediates of a step may take this much. More rows than fit make a prompt no faster: weights are then read often
 /// enough from the caches.
@@ -42,6 +42,15 @@ impl MemoryEstimate {
     pub fn total(&self) -> usize {
         self.weights.saturating_add(self.kv_cache).saturating_add(self.buffers)
     }
+
+    /// What two models take together.
+    pub(crate) fn plus(self, other: MemoryEstimate) -> MemoryEstimate {
+        MemoryEstimate {
+            weights: self.weights.saturating_add(other.weights),
+            kv_cache: self.kv_cache.saturating_add(other.kv_cache),
+            buffers: self.buffers.saturating_add(other.buffers),
+        }
+    }
 }
 
 /// The sizes with which an engine is set up.
@@ -77,9 +86,10 @@ impl Sizing {
         // Into a mean goes every row.
         let pools_all = plan.pool().is_some_and(|pool| pool.kind == PoolKind::Mean);
         let max_outputs = if pools_all { max_rows } else { max_logits };
-        // Sampling asks for one row of logits per sequence.
-        let n_outputs = if pools_all { max_rows } else { n };
-        let logit_bytes = if plan.has_logits() { n * 4 * plan.n_vocab } else { 0 };
+        // Sampling asks for one row of logits per sequence, verifying drafts for some more.
+        let n_logits = if options.speculation.max_tokens > 0 { n.max(speculate::MAX_ROWS) } else { n };
+        let n_outputs = if pools_all { max_rows } else { n_logits };
+        let logit_bytes = if plan.has_logits() { n_logits * 4 * plan.n_vocab } else { 0 };
         let buffers = max_rows * row_bytes + n_outputs * output_bytes + logit_bytes;
         let weights: usize = plan.weights.iter().map(|weight| weight.data.len()).sum();
 

@@ -285,7 +285,7 @@ impl Model {
         Ok(tokens)
     }
 
-    /// What the model needs in memory with these options.
+    /// What the model needs in memory with these options, its draft model included.
     ///
     /// # Errors
     /// As for loading it.
@@ -293,6 +293,13 @@ impl Model {
         options.validate()?;
         let longest_ctx = options.longest_ctx(self.info());
         let built = whit_models::build(self.gguf(), longest_ctx)?;
-        Ok(Sizing::new(&built.plan, longest_ctx, options.n_sequences(self.info()), options).memory)
+        let memory = Sizing::new(&built.plan, longest_ctx, options.n_sequences(self.info()), options).memory;
+        match &options.draft {
+            Some(path) if !self.info().is_encoder => {
+                let alone = EngineOptions { draft: None, ..options.clone() };
+                Ok(memory.plus(Model::open(path)?.estimate(&alone)?))
+            }
+            _ => Ok(memory),
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! Settings of an engine.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use whit_base::CacheType;
 use whit_cpu::Level;
 use whit_models::ModelInfo;
 
-use crate::EngineError;
+use crate::{EngineError, Speculation};
 
 /// The context that is taken when none is asked for, if the model was trained for as much.
 const DEFAULT_CTX: usize = 4096;
@@ -33,6 +34,10 @@ pub struct EngineOptions {
     pub max_rows: Option<usize>,
     /// How much of the waiting prompts is read in a step that also generates.
     pub prompt_rows: PromptRows,
+    /// How tokens are drafted for a request that says nothing of it.
+    pub speculation: Speculation,
+    /// A small model that drafts for this one: one with the same vocabulary.
+    pub draft: Option<PathBuf>,
     /// Where to compute.
     pub backend: BackendChoice,
 }
@@ -99,6 +104,8 @@ impl Default for EngineOptions {
             max_sequences: 1,
             max_rows: None,
             prompt_rows: PromptRows::default(),
+            speculation: Speculation::default(),
+            draft: None,
             backend: BackendChoice::default(),
         }
     }

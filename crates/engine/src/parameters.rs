@@ -20,6 +20,8 @@ pub struct Parameters {
     pub n_keep: Option<usize>,
     /// `num_ctx`. `None`: the usual.
     pub n_ctx: Option<usize>,
+    /// `draft_num_predict`: most tokens drafted for one step, 0 for none. `None`: as the engine is set.
+    pub max_draft: Option<usize>,
     /// What to do when the context is full, in the words of who runs the model.
     pub overflow: Option<String>,
     /// Names that nobody knows.
@@ -27,8 +29,7 @@ pub struct Parameters {
 }
 
 /// Known, and without effect here: settings of loading that are not a request's, and what Ollama itself ignores.
-const WITHOUT_EFFECT: [&str; 17] = [
-    "draft_num_predict",
+const WITHOUT_EFFECT: [&str; 16] = [
     "f16_kv",
     "logits_all",
     "low_vram",
@@ -52,7 +53,7 @@ const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
 
 impl Parameters {
     /// Names that have an effect, as users are told them.
-    pub const NAMES: [&str; 15] = [
+    pub const NAMES: [&str; 16] = [
         "temperature",
         "top_k",
         "top_p",
@@ -66,6 +67,7 @@ impl Parameters {
         "num_predict",
         "num_ctx",
         "num_keep",
+        "draft_num_predict",
         "stop",
         "overflow",
     ];
@@ -125,6 +127,7 @@ impl Parameters {
                 };
             }
             "num_predict" => self.max_tokens = count()?,
+            "draft_num_predict" => self.max_draft = usize::try_from(integer()?).ok(),
             "num_keep" => self.n_keep = count()?,
             "num_ctx" => self.n_ctx = count()?.map(|n| n.max(4)),
             "stop" => {

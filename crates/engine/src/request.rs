@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 use whit_sample::{Grammar, SamplerConfig};
 use whit_text::Message;
 
+use crate::Speculation;
+
 /// Names a request among those of its engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub(crate) u64);
@@ -64,6 +66,8 @@ pub struct Request {
     pub prompt_logprobs: Option<usize>,
     /// Go on past the tokens with which the model ends its answer: for measuring.
     pub ignore_eos: bool,
+    /// How tokens are drafted. `None`: as [the engine is set](crate::EngineOptions::speculation).
+    pub speculation: Option<Speculation>,
     /// Ends the request from elsewhere.
     pub cancel: Option<CancelToken>,
 }
@@ -83,6 +87,7 @@ impl Request {
             n_keep: None,
             prompt_logprobs: None,
             ignore_eos: false,
+            speculation: None,
             cancel: None,
         }
     }

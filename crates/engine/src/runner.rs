@@ -33,9 +33,13 @@ pub(crate) struct RunnerSizes {
 
 /// A run of tokens of one sequence.
 pub(crate) struct Piece<'a> {
-    /// The tokens to run; the first stands at position `cache.len()`.
+    /// The tokens to run.
     pub(crate) tokens: &'a [u32],
-    /// Those whose logits are wanted, as places in `tokens`.
+    /// Where the first of them stands.
+    pub(crate) first: usize,
+    /// Tokens that may follow them. The logits of each are wanted.
+    pub(crate) draft: &'a [u32],
+    /// Those of them whose logits are wanted, as places.
     pub(crate) outputs: Range<usize>,
     /// The vector that is being made of the sequence.
     pub(crate) pool: Option<PoolPiece<'a>>,
@@ -102,17 +106,20 @@ impl Runner {
         for piece in pieces {
             let first = self.tokens.len();
             self.tokens.extend_from_slice(piece.tokens);
-            let from = piece.cache.len();
-            let is_second = |place: usize| piece.second.is_some_and(|second| from + place >= second);
-            self.types.extend((0..piece.tokens.len()).map(|place| u8::from(is_second(place))));
+            let drafted = self.tokens.len();
+            self.tokens.extend_from_slice(piece.draft);
+            let n_rows = self.tokens.len() - first;
+            let is_second = |place: usize| piece.second.is_some_and(|second| piece.first + place >= second);
+            self.types.extend((0..n_rows).map(|place| u8::from(is_second(place))));
             self.outputs.extend(piece.outputs.map(|row| first + row));
+            self.outputs.extend(drafted..first + n_rows);
             if let Some(pool) = piece.pool {
                 self.pools.push(Pooling { segment: segments.len(), ends: pool.ends });
                 self.vectors.extend_from_slice(pool.state);
             }
             segments.push(Segment {
                 rows: first..self.tokens.len(),
-                first_position: from,
+                first_position: piece.first,
                 pages: piece.cache.tables(),
             });
         }

@@ -60,7 +60,7 @@ impl Engine {
     }
 
     fn place(&self, sequence: Sequence) -> Live {
-        Live { sequence, cache: self.cache.start_alone(), begun: false }
+        Live::new(sequence, self.cache.start_alone())
     }
 
     /// Gives the sequences that have not begun what is cached of their tokens.
@@ -103,8 +103,14 @@ impl Engine {
         self.share_rows(pieces);
         let mut index = 0;
         while index < self.live.len() {
-            if self.cache.reserve(&mut self.live[index].cache, pieces[index].1).is_ok() {
+            let Live { cache, draft, .. } = &mut self.live[index];
+            if self.cache.reserve(cache, pieces[index].1 + draft.tokens.len()).is_ok() {
                 index += 1;
+                continue;
+            }
+            if !draft.tokens.is_empty() {
+                // It is not worth another's place.
+                draft.tokens.clear();
                 continue;
             }
             let last = self.live.len() - 1;

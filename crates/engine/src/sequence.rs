@@ -8,6 +8,7 @@ use whit_text::Tokenizer;
 use crate::answer::Answer;
 use crate::cache::SequenceCache;
 use crate::runner::{PoolPiece, Runner};
+use crate::speculate::{Draft, Drafter};
 use crate::{CancelToken, Done, EngineError, Event, FinishReason, RequestId, Timings, Usage};
 
 /// A request that waits, or runs.
@@ -44,15 +45,26 @@ pub(crate) struct Live {
     pub(crate) cache: SequenceCache,
     /// Whether it has looked for a cached prefix. Until then it holds no page.
     pub(crate) begun: bool,
+    /// What may follow.
+    pub(crate) draft: Draft,
+    /// Its place in the cache of the draft model, which knows no more of it than is there.
+    pub(crate) drafted: Option<SequenceCache>,
 }
 
 /// What a step gave for one sequence: which of the runner's rows of logits, and which of its vectors.
-pub(crate) struct Given {
+pub(crate) struct Given<'d> {
+    /// Rows of its own tokens. Those of the draft follow.
     pub(crate) logits: Range<usize>,
+    pub(crate) draft: &'d Draft,
     pub(crate) vector: Option<usize>,
 }
 
 impl Live {
+    /// It has not begun.
+    pub(crate) fn new(sequence: Sequence, cache: SequenceCache) -> Live {
+        Live { sequence, cache, begun: false, draft: Draft::default(), drafted: None }
+    }
+
     /// Tokens that must run before the next can be chosen.
     pub(crate) fn n_pending(&self) -> usize {
         self.sequence.tokens.len() - self.cache.len()
@@ -134,6 +146,26 @@ impl Sequence {
         (self.tokens.len() + n_more).min(self.n_ctx)
     }
 
+    /// Tokens that may be drafted: no more than the answer may still have after the one that comes in any case, and none
+    /// beyond the context.
+    pub(crate) fn n_draftable(&self) -> usize {
+        match &self.task {
+            Task::Generate(answer) => {
+                let n_left = answer.n_left(self.usage.generated_tokens).saturating_sub(1);
+                n_left.min(self.n_ctx.saturating_sub(self.tokens.len()))
+            }
+            Task::Embed { .. } => 0,
+        }
+    }
+
+    /// What drafts for it, and the tokens so far.
+    pub(crate) fn drafter(&mut self) -> Option<(&mut Drafter, &[u32])> {
+        match &mut self.task {
+            Task::Generate(answer) => Some((&mut answer.drafter, &self.tokens)),
+            Task::Embed { .. } => None,
+        }
+    }
+
     /// Drops old tokens until the rest fits into the context: see [`Overflow::Shift`](crate::Overflow::Shift).
     pub(crate) fn shift(&mut self) -> Event {
         let n_keep = match &self.task {
@@ -187,7 +219,7 @@ impl Sequence {
     pub(crate) fn advance(
         &mut self,
         (first, end): (usize, usize),
-        given: Given,
+        given: Given<'_>,
         runner: &Runner,
         tokenizer: &Tokenizer,
         sink: &mut dyn FnMut(Event),
@@ -227,13 +259,25 @@ impl Sequence {
         if !chooses {
             return Ok(Some(FinishReason::Length));
         }
-        self.usage.generated_tokens += 1;
-        let (n, n_ctx, n_tokens) = (self.usage.generated_tokens, self.n_ctx, self.tokens.len() + 1);
-        let logits = runner.logits(given.logits.end - 1);
-        let (id, event, reason) = answer.choose(logits, tokenizer, n, || n_tokens > n_ctx)?;
-        self.tokens.push(id);
-        sink(event);
-        Ok(reason)
+        let draft = given.draft;
+        let mut n_accepted = 0;
+        loop {
+            self.usage.generated_tokens += 1;
+            let (n, n_ctx, n_tokens) = (self.usage.generated_tokens, self.n_ctx, self.tokens.len() + 1);
+            let logits = runner.logits(given.logits.end - 1 + n_accepted);
+            let (id, event, reason) = answer.choose(logits, tokenizer, n, || n_tokens > n_ctx)?;
+            self.tokens.push(id);
+            sink(event);
+            let drafted = draft.tokens.get(n_accepted);
+            if reason.is_none() && drafted == Some(&id) {
+                n_accepted += 1;
+                continue;
+            }
+            answer.drafter.learn(draft.source, n_accepted, drafted.is_some_and(|&drafted| drafted != id));
+            self.usage.drafted_tokens += draft.tokens.len();
+            self.usage.accepted_tokens += n_accepted;
+            return Ok(reason);
+        }
     }
 
     /// The end.

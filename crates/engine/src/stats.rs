@@ -15,6 +15,10 @@ pub struct EngineStats {
     pub cached_tokens: u64,
     /// Tokens generated.
     pub generated_tokens: u64,
+    /// Tokens drafted and verified...
+    pub drafted_tokens: u64,
+    /// ...and of these, accepted: they came without a step of their own.
+    pub accepted_tokens: u64,
     /// Times that a running request had to wait again because the cache was full.
     pub preemptions: u64,
     /// Batches run.

@@ -53,6 +53,16 @@ pub enum ServerError {
     /// A model that was named at the start.
     #[error(transparent)]
     Hub(#[from] HubError),
+    /// A draft model that is not here.
+    #[error(
+        "`{draft}`, which is to draft for `{name}`, is neither a model that is here nor a file; pull it first (whit pull {draft})"
+    )]
+    NoDraft {
+        /// The model that it is to draft for.
+        name: String,
+        /// How it was named.
+        draft: String,
+    },
     /// The runtime's threads could not be started.
     #[error("cannot start the server's threads: {0}")]
     Runtime(std::io::Error),

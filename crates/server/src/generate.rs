@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use whit_engine::{
     AnswerShape, Calls, CancelToken, Event, FinishReason, Item, Model, Overflow, Prompt, Request,
-    SamplerConfig, Thoughts,
+    SamplerConfig, Speculation, Thoughts,
 };
 use whit_sample::Grammar;
 use whit_text::tools::ThinkTags;
@@ -56,6 +56,8 @@ pub(crate) struct Job {
     pub(crate) calls: Option<Calls>,
     /// Tokens of context, of which no more count than the model's pool holds. `None`: as the server is set.
     pub(crate) n_ctx: Option<usize>,
+    /// Most tokens drafted for one step. `None`: as the server is set.
+    pub(crate) max_draft: Option<usize>,
 }
 
 /// How many of the likeliest tokens stay, as requests say it: 0 and less is all of them.
@@ -81,6 +83,7 @@ impl Job {
             thoughts: None,
             calls: None,
             n_ctx: None,
+            max_draft: None,
         }
     }
 }
@@ -142,6 +145,7 @@ pub(crate) async fn start(state: &AppState, job: Job) -> Result<Stream, ApiError
             n_keep: job.n_keep.or(prepared.n_keep),
             ignore_eos: job.ignore_eos,
             prompt_logprobs: job.prompt_logprobs,
+            speculation: job.max_draft.map(|max_tokens| Speculation { max_tokens, ..service.speculation() }),
             cancel: Some(token),
             ..Request::new(Prompt::Tokens(prepared.tokens.clone()))
         };

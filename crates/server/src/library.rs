@@ -25,6 +25,9 @@ pub(crate) struct Library {
     facts: Mutex<HashMap<PathBuf, Known>>,
 }
 
+/// By the name of a model, the file of the one that drafts for it.
+pub(crate) type Drafts = HashMap<String, PathBuf>;
+
 /// What was read of a file, as it was when it was read.
 struct Known {
     modified: Option<SystemTime>,
@@ -116,6 +119,26 @@ impl Library {
     /// The models of the store.
     pub(crate) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The files of models that draft for others, both as they were named at the start.
+    pub(crate) fn drafts(&self, named: &[(String, String)]) -> Result<Drafts, ServerError> {
+        let mut drafts = Drafts::new();
+        for (name, draft) in named {
+            // Who sets up the server may name any file.
+            let path = match self.find(draft) {
+                Ok(entry) => entry.path,
+                Err(_) if Path::new(draft).exists() => PathBuf::from(draft),
+                Err(_) => return Err(ServerError::NoDraft { name: name.clone(), draft: draft.clone() }),
+            };
+            // One that is not here yet is called so when it is.
+            let name = match self.find(name) {
+                Ok(entry) => entry.name,
+                Err(_) => name.strip_suffix(":latest").unwrap_or(name).to_lowercase(),
+            };
+            drafts.insert(name, path);
+        }
+        Ok(drafts)
     }
 
     /// The model that a client means.

@@ -57,6 +57,7 @@ impl Server {
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let folder = store.home().join("server");
         let library = Library::open(store, std::mem::take(&mut config.files))?;
+        let drafts = library.drafts(&config.drafts)?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(IO_THREADS)
             .thread_name("http")
@@ -67,7 +68,7 @@ impl Server {
             .block_on(TcpListener::bind(config.address))
             .map_err(|source| ServerError::Bind { address: config.address, source })?;
         let address = listener.local_addr().unwrap_or(config.address);
-        let state = AppState::new(config, library, &folder);
+        let state = AppState::new(config, library, drafts, &folder);
         runtime.spawn(openai::run_batches(state.clone()));
         let accepting = runtime.spawn(accept(listener, tls, state.clone()));
         Ok(Server { address, state, runtime: Some(runtime), accepting: Some(accepting) })

@@ -20,6 +20,8 @@ pub(crate) struct Metrics {
     prompt_tokens: AtomicU64,
     cached_tokens: AtomicU64,
     generated_tokens: AtomicU64,
+    drafted_tokens: AtomicU64,
+    accepted_tokens: AtomicU64,
     cancelled: AtomicU64,
 }
 
@@ -60,6 +62,8 @@ impl Metrics {
         self.prompt_tokens.fetch_add(usage.prompt_tokens as u64, Ordering::Relaxed);
         self.cached_tokens.fetch_add(usage.cached_tokens as u64, Ordering::Relaxed);
         self.generated_tokens.fetch_add(usage.generated_tokens as u64, Ordering::Relaxed);
+        self.drafted_tokens.fetch_add(usage.drafted_tokens as u64, Ordering::Relaxed);
+        self.accepted_tokens.fetch_add(usage.accepted_tokens as u64, Ordering::Relaxed);
     }
 
     /// An answer was given up before its end.
@@ -83,6 +87,8 @@ impl Metrics {
             ("prompt_tokens_total", "Tokens in prompts of answers that ended.", &self.prompt_tokens),
             ("cached_tokens_total", "Tokens of these prompts found in the cache.", &self.cached_tokens),
             ("generated_tokens_total", "Tokens generated in answers that ended.", &self.generated_tokens),
+            ("draft_tokens_total", "Tokens drafted and verified for these answers.", &self.drafted_tokens),
+            ("draft_tokens_accepted_total", "Tokens of these drafts accepted.", &self.accepted_tokens),
             ("cancelled_total", "Answers given up before their end.", &self.cancelled),
         ] {
             head(&mut out, name, "counter", help);

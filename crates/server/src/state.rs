@@ -10,7 +10,7 @@ use crate::config::ServerConfig;
 use crate::conversations::Conversations;
 use crate::error::ApiError;
 use crate::keep::Keep;
-use crate::library::{Entry, Library};
+use crate::library::{Drafts, Entry, Library};
 use crate::manager::Manager;
 use crate::metrics::Metrics;
 use crate::openai::{Batches, files, responses};
@@ -45,9 +45,9 @@ pub(crate) enum Stopping {
 }
 
 impl AppState {
-    /// `folder` is where the server keeps what is its own.
-    pub(crate) fn new(config: ServerConfig, library: Library, folder: &Path) -> AppState {
-        let manager = Manager::new(&config);
+    /// `drafts`: which file drafts for which model. `folder` is where the server keeps what is its own.
+    pub(crate) fn new(config: ServerConfig, library: Library, drafts: Drafts, folder: &Path) -> AppState {
+        let manager = Manager::new(&config, drafts);
         let (stopping, _) = watch::channel(Stopping::No);
         let conversations = Conversations::below(folder.join("conversations"));
         AppState(Arc::new(Inner {

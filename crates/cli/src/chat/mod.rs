@@ -11,7 +11,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::Result;
-use whit_engine::{FinishReason, Grammar, Message, Overflow, Prompt};
+use whit_engine::{EngineOptions, FinishReason, Grammar, Message, Overflow, Prompt};
 use whit_hub::{Extras, Modelfile, Reference, Store};
 
 use crate::answer::answer;
@@ -175,7 +175,8 @@ impl Chat<'_> {
         let found = models::find(self.global, name)?;
         let settings = Settings { of_model: found.extras(), ..self.settings.clone() };
         let n_ctx = settings.parameters()?.n_ctx;
-        let options = whit_engine::EngineOptions { ctx: None, ..self.session.options().clone() };
+        // A draft model is for one model alone.
+        let options = EngineOptions { ctx: None, draft: None, ..self.session.options().clone() };
         let (session, _) = Session::open(found, name, &options, n_ctx)?;
         self.session = session;
         self.settings = settings;

@@ -9,7 +9,7 @@ use whit_engine::{FinishReason, Grammar, Message, Prompt};
 use whit_hub::Extras;
 
 use crate::answer::answer;
-use crate::arguments::{EngineArguments, SamplingArguments};
+use crate::arguments::{EngineArguments, SamplingArguments, SpeculationArguments};
 use crate::failure::{Interrupted, Usage};
 use crate::session::Session;
 use crate::settings::{Settings, Think};
@@ -94,6 +94,13 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     sampling: SamplingArguments,
 
+    /// A small model with the same tokens, which drafts for this one
+    #[arg(long, value_name = "MODEL", help_heading = "Speculation options")]
+    draft: Option<String>,
+
+    #[command(flatten)]
+    speculation: SpeculationArguments,
+
     #[command(flatten)]
     engine: EngineArguments,
 }
@@ -163,9 +170,11 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, start: Instant) -> Res
     if prompt.is_none() && arguments.logprobs.is_some() {
         return Err(Usage("--logprobs needs a prompt; it prints JSON, which is no chat".into()).into());
     }
-    let options = arguments.engine.options(None)?;
+    let mut options = arguments.engine.options(None)?;
+    options.speculation = arguments.speculation.speculation(options.speculation);
     interrupt::install();
     let found = models::find(global, &arguments.model)?;
+    options.draft = arguments.draft.as_deref().map(|draft| models::path(global, draft)).transpose()?;
     settings.of_model = found.extras();
     let n_ctx = settings.parameters()?.n_ctx;
     let (mut session, times) = Session::open(found, &arguments.model, &options, n_ctx)?;

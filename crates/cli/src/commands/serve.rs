@@ -9,7 +9,7 @@ use whit_engine::{CacheSize, EngineOptions};
 use whit_hub::Reference;
 use whit_server::{ApiKey, KeepAlive, OverflowPolicy, Scope, Server, ServerConfig};
 
-use crate::arguments::EngineArguments;
+use crate::arguments::{EngineArguments, SpeculationArguments};
 use crate::failure::Usage;
 use crate::log::Format;
 use crate::{Global, models};
@@ -112,8 +112,21 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16))]
     grace: Option<u16>,
 
+    /// A small model with the same tokens that drafts for another; may be given several times
+    #[arg(long, value_name = "MODEL=DRAFT", help_heading = "Speculation options", value_parser = draft)]
+    draft: Vec<(String, String)>,
+
+    #[command(flatten)]
+    speculation: SpeculationArguments,
+
     #[command(flatten)]
     engine: EngineArguments,
+}
+
+fn draft(text: &str) -> Result<(String, String), String> {
+    let names = text.split_once('=').filter(|(name, draft)| !name.is_empty() && !draft.is_empty());
+    let (name, draft) = names.ok_or_else(|| "write the names of both: MODEL=DRAFT".to_owned())?;
+    Ok((name.to_owned(), draft.to_owned()))
 }
 
 impl Arguments {
@@ -142,7 +155,9 @@ fn config(arguments: &Arguments) -> Result<ServerConfig> {
     let mut config = ServerConfig::load(arguments.config.as_deref(), |name| std::env::var(name).ok())?;
     let cache = arguments.cache_tokens.map_or(config.engine.cache, CacheSize::Tokens);
     let ctx = arguments.ctx.or(config.engine.ctx);
-    config.engine = EngineOptions { cache, ..arguments.engine.options(ctx)? };
+    let speculation = arguments.speculation.speculation(config.engine.speculation);
+    config.engine = EngineOptions { cache, speculation, ..arguments.engine.options(ctx)? };
+    config.drafts.extend(arguments.draft.iter().cloned());
     config.memory = arguments.memory.map(|mb| mb.saturating_mul(1 << 20)).or(config.memory);
     let usage = |error: whit_server::ConfigError| Usage(error.to_string());
     if let Some(host) = &arguments.host {

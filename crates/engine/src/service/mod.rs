@@ -18,6 +18,7 @@ use crate::intake::Intake;
 use crate::sequence::Sequence;
 use crate::{
     EmbedRequest, Engine, EngineError, EngineStats, MemoryEstimate, Model, PromptReport, Request, RequestId,
+    Speculation,
 };
 
 /// Receives the events of a request, on the engine's thread, the last one included. `false` ends the request: nothing
@@ -166,6 +167,11 @@ impl Service {
     /// Tokens of context that a request may ask for.
     pub fn longest_ctx(&self) -> usize {
         self.shared().intake.longest_ctx
+    }
+
+    /// How tokens are drafted for a request that says nothing of it.
+    pub fn speculation(&self) -> Speculation {
+        self.shared().intake.speculation
     }
 
     /// Requests that run at the same time.

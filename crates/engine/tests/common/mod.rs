@@ -3,7 +3,7 @@
 
 pub(crate) mod folder;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use whit_base::reference::ReferenceBackend;
 use whit_base::{Backend, DType};
@@ -173,15 +173,19 @@ impl Parts {
         Model::from_gguf(self.gguf())
     }
 
-    pub(crate) fn gguf(mut self) -> Gguf {
+    pub(crate) fn write(mut self, path: &Path) {
         for (name, dtype, shape, _) in &self.tensors {
             self.writer.declare(name, *dtype, shape);
         }
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model.gguf");
-        let mut data = self.writer.create(&path).unwrap();
+        let mut data = self.writer.create(path).unwrap();
         self.tensors.iter().for_each(|(name, .., bytes)| data.write(name, bytes).unwrap());
         data.finish().unwrap();
+    }
+
+    pub(crate) fn gguf(self) -> Gguf {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        self.write(&path);
         // The map outlives the name.
         Gguf::open(path).unwrap()
     }

@@ -186,6 +186,7 @@ impl Request {
         job.stop = own.stop;
         job.n_keep = own.n_keep;
         job.n_ctx = own.n_ctx;
+        job.max_draft = own.max_draft;
         job.overflow = own.overflow.map(|policy| OverflowPolicy::parse(&policy)).transpose()?;
         job.max_tokens = Some(max_tokens);
         job.grammar = grammar;

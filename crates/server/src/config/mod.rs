@@ -67,6 +67,8 @@ pub struct ServerConfig {
     pub engine: EngineOptions,
     /// Model files to serve from where they lie, beside the store: name and path.
     pub files: Vec<(String, PathBuf)>,
+    /// Which model drafts for which: their names, as clients say them; the one that drafts may be a path.
+    pub drafts: Vec<(String, String)>,
 }
 
 impl Default for ServerConfig {
@@ -92,6 +94,7 @@ impl Default for ServerConfig {
             grace: Duration::from_secs(10),
             engine: EngineOptions { cache: CacheSize::Usual { memory: None }, ..EngineOptions::default() },
             files: Vec::new(),
+            drafts: Vec::new(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Where settings come from: a TOML file, and the environment, `WHIT_*` before `OLLAMA_*`. Every number is brought into its
 //! range here.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ struct File {
     grace_seconds: Option<u64>,
     ctx: Option<usize>,
     cache_tokens: Option<usize>,
+    speculate: Option<String>,
+    drafts: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -98,6 +101,14 @@ impl ServerConfig {
         self.grace = file.grace_seconds.map_or(self.grace, |s| Duration::from_secs(s.min(3600)));
         self.engine.ctx = file.ctx.or(self.engine.ctx);
         self.engine.cache = file.cache_tokens.map_or(self.engine.cache, CacheSize::Tokens);
+        if let Some(how) = file.speculate {
+            self.engine.speculation = how.parse().map_err(|wanted| ConfigError::Value {
+                name: "speculate".to_owned(),
+                got: how.clone(),
+                wanted,
+            })?;
+        }
+        self.drafts.extend(file.drafts);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use whit_engine::{
 
 use crate::config::{KeepAlive, ServerConfig};
 use crate::error::ApiError;
-use crate::library::Entry;
+use crate::library::{Drafts, Entry};
 pub(crate) use rooms::{Lease, Loaded};
 use rooms::{Limits, LoadError, Loader, Rooms};
 
@@ -25,7 +25,8 @@ pub(crate) struct Manager {
 }
 
 impl Manager {
-    pub(crate) fn new(config: &ServerConfig) -> Manager {
+    /// `drafts`: which file drafts for which model.
+    pub(crate) fn new(config: &ServerConfig, drafts: Drafts) -> Manager {
         let budget = config.memory.or_else(memory::available);
         let cache = match config.engine.cache {
             CacheSize::Usual { memory: None } => CacheSize::Usual { memory: budget },
@@ -33,10 +34,17 @@ impl Manager {
         };
         let options = EngineOptions { max_sequences: config.num_parallel, cache, ..config.engine.clone() };
         let limits = ServiceLimits { max_queue: config.max_queue };
-        let to_estimate = options.clone();
+        let options = Arc::new(move |entry: &Entry| {
+            let draft = [Some(&entry.name), entry.parent.as_ref()].into_iter().flatten();
+            let draft = draft.filter_map(|name| drafts.get(name)).next().cloned();
+            EngineOptions { draft, ..options.clone() }
+        });
+        let to_estimate = Arc::clone(&options);
         let loader = Loader {
-            estimate: Box::new(move |path| Ok(Model::open(path)?.estimate(&to_estimate)?.total() as u64)),
-            load: Box::new(move |path| Service::start(Engine::load(path, &options)?, limits)),
+            estimate: Box::new(move |entry| {
+                Ok(Model::open(&entry.path)?.estimate(&to_estimate(entry))?.total() as u64)
+            }),
+            load: Box::new(move |entry| Service::start(Engine::load(&entry.path, &options(entry))?, limits)),
         };
         let waiting = Limits { max_queue: config.max_queue, patience: config.max_wait };
         Manager { rooms: Rooms::new(loader, budget, config.keep_alive, waiting) }

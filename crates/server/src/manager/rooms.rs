@@ -10,7 +10,7 @@ mod slot;
 mod tests;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -22,8 +22,8 @@ use crate::config::KeepAlive;
 use crate::library::Entry;
 use slot::{Slot, Stage};
 
-/// What a loader does with the path of a model.
-type Load<T> = Box<dyn Fn(&Path) -> Result<T, EngineError> + Send + Sync>;
+/// What a loader does with a model.
+type Load<T> = Box<dyn Fn(&Entry) -> Result<T, EngineError> + Send + Sync>;
 
 /// How models are loaded.
 pub(super) struct Loader {

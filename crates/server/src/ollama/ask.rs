@@ -245,6 +245,7 @@ async fn answer(
         max_tokens: options.max_tokens,
         n_keep: options.n_keep,
         n_ctx: options.n_ctx,
+        max_draft: options.max_draft,
         overflow: overflow(&common, options.overflow),
         keep_alive: common.keep_alive.as_ref().map(KeepAlive::from_json).transpose()?,
         grammar,

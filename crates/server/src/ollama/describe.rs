@@ -307,6 +307,9 @@ pub(super) struct ModelOptions {
     num_keep: Option<i64>,
     /// Tokens of context, at most the server's.
     num_ctx: Option<i64>,
+    /// Most tokens drafted for one step; 0: none. It changes how long the answer takes, not what it is.
+    #[schema(minimum = 0, maximum = 7)]
+    draft_num_predict: Option<i64>,
     /// Where the answer ends.
     #[schema(value_type = Option<Texts>)]
     stop: Value,

@@ -18,6 +18,7 @@ pub(crate) struct Options {
     pub(crate) max_tokens: Option<usize>,
     pub(crate) n_keep: Option<usize>,
     pub(crate) n_ctx: Option<usize>,
+    pub(crate) max_draft: Option<usize>,
     pub(crate) overflow: Option<OverflowPolicy>,
 }
 
@@ -36,7 +37,7 @@ impl Options {
     /// Reads `layers`, later ones over earlier ones. Unknown names are refused in `strict` mode, else logged; values out
     /// of range are refused always.
     pub(crate) fn read(layers: &[&Map<String, Value>], strict: bool) -> Result<Options, ApiError> {
-        let Parameters { sampling, stop, max_tokens, n_keep, n_ctx, overflow, unknown } =
+        let Parameters { sampling, stop, max_tokens, n_keep, n_ctx, max_draft, overflow, unknown } =
             Parameters::read(layers)?;
         for name in unknown {
             if strict {
@@ -46,7 +47,7 @@ impl Options {
         }
         sampling.validate()?;
         let overflow = overflow.map(|policy| OverflowPolicy::parse(&policy)).transpose()?;
-        Ok(Options { sampling, stop, max_tokens, n_keep, n_ctx, overflow })
+        Ok(Options { sampling, stop, max_tokens, n_keep, n_ctx, max_draft, overflow })
     }
 }
 

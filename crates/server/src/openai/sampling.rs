@@ -140,6 +140,7 @@ impl Settings {
         job.max_tokens = own.max_tokens;
         job.n_keep = own.n_keep;
         job.n_ctx = own.n_ctx;
+        job.max_draft = own.max_draft;
         job.keep_alive = match &self.keep_alive {
             None => None,
             Some(value) => {

@@ -52,6 +52,9 @@ pub(super) struct Request {
     seed: Option<i64>,
     /// Where the answer ends.
     stop: Option<Vec<String>>,
+    /// Most tokens drafted for one step; 0: none. It changes how long the answer takes, not what it is.
+    #[serde(rename = "speculative.n_max")]
+    speculative_n_max: Option<i64>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -103,6 +106,12 @@ struct Timings {
     predicted_ms: f64,
     predicted_per_token_ms: f64,
     predicted_per_second: f64,
+    /// Tokens drafted and verified, if any were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    draft_n: Option<usize>,
+    /// Of these, those accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    draft_n_accepted: Option<usize>,
 }
 
 impl Timings {
@@ -111,6 +120,7 @@ impl Timings {
         let milliseconds = |time: std::time::Duration| time.as_secs_f64() * 1e3;
         let prompt_n = usage.prompt_tokens.saturating_sub(usage.cached_tokens);
         let (prompt_ms, predicted_ms) = (milliseconds(times.prompt), milliseconds(times.generation));
+        let drafted = Some(usage.drafted_tokens).filter(|&n| n > 0);
         Timings {
             prompt_n,
             prompt_ms,
@@ -120,6 +130,8 @@ impl Timings {
             predicted_ms,
             predicted_per_token_ms: predicted_ms / usage.generated_tokens.max(1) as f64,
             predicted_per_second: times.generated_tokens_per_second(usage),
+            draft_n: drafted,
+            draft_n_accepted: drafted.map(|_| usage.accepted_tokens),
         }
     }
 }
@@ -165,6 +177,7 @@ async fn fill(state: AppState, body: &Bytes) -> Result<Response, ApiError> {
         },
         stop: stop.clone(),
         max_tokens: usize::try_from(request.n_predict.unwrap_or(-1)).ok(),
+        max_draft: request.speculative_n_max.and_then(|n| usize::try_from(n).ok()),
         ..Job::new(&model, Input::Infill(gap))
     };
     let stream = generate::start(&state, job).await?;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use whit_engine::{Engine, Event, FinishReason, Prompt, Request, SamplerConfig};
+use whit_engine::{Engine, Event, FinishReason, Prompt, Request, SamplerConfig, Speculation};
 use whit_sample::Rng;
 
 /// Tokens of the uncounted run of `generate`.
@@ -112,6 +112,8 @@ fn generate(engine: &mut Engine, sequences: Vec<Vec<u32>>, n: usize) -> Result<T
             sampling: SamplerConfig::greedy(),
             max_tokens: Some(n),
             ignore_eos: true,
+            // One token a step, as the peers'.
+            speculation: Some(Speculation::OFF),
             ..Request::new(Prompt::Tokens(tokens))
         })?;
     }

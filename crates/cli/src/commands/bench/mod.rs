@@ -5,6 +5,7 @@
 //! takes some microseconds). Both can begin behind `--depth` tokens that are in the cache already. Loading and a first run of
 //! each test are not counted.
 
+mod edit;
 mod formats;
 mod measure;
 
@@ -55,6 +56,14 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with_all = ["model", "prompt", "generate", "depth", "parallel"])]
     formats: bool,
 
+    /// Measure drafting instead: an edit of a file of code, --generate tokens of it, with and without drafts
+    #[arg(long, conflicts_with_all = ["formats", "prompt", "depth", "parallel"])]
+    edit: bool,
+
+    /// A small model with the same tokens, which drafts in --edit
+    #[arg(long, value_name = "MODEL", requires = "edit")]
+    draft: Option<String>,
+
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -74,6 +83,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         return Err(nothing());
     }
     match &arguments.model {
+        Some(name) if arguments.edit => edit::run(arguments, name, global),
         Some(name) if !arguments.formats => model(arguments, name, global),
         _ => formats::run(arguments),
     }

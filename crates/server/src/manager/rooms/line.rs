@@ -142,10 +142,10 @@ impl Rooms {
     fn bring(&self, entry: &Entry, id: u64) -> Result<Service, LoadError> {
         let engine = |error| LoadError::Engine(Arc::new(error));
         let work = || {
-            let size = (self.loader.estimate)(&entry.path).map_err(engine)?;
+            let size = (self.loader.estimate)(entry).map_err(engine)?;
             self.make_room(entry, id, size)?;
             let start = Instant::now();
-            let service = (self.loader.load)(&entry.path).map_err(engine)?;
+            let service = (self.loader.load)(entry).map_err(engine)?;
             tracing::info!(model = entry.name, id, size, ms = start.elapsed().as_millis() as u64, "loaded");
             Ok(service)
         };

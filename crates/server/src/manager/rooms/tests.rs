@@ -1,6 +1,7 @@
 //! Lending, expiry, eviction and failure, on tiny models and made-up sizes.
 #![expect(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
@@ -37,9 +38,10 @@ fn rooms_with(budget: Option<u64>, limits: Limits) -> (Arc<Rooms>, Arc<AtomicUsi
     let counter = Arc::clone(&n_loads);
     let loader = Loader {
         estimate: Box::new(|_| Ok(100)),
-        load: Box::new(move |path| {
+        load: Box::new(move |entry| {
             counter.fetch_add(1, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(20));
+            let path = &entry.path;
             assert!(path.file_stem().unwrap() != "panic", "a loader's panic on purpose");
             let options = EngineOptions { threads: Some(1), ..EngineOptions::default() };
             Service::start(Engine::load(path, &options)?, ServiceLimits::default())
