@@ -87,7 +87,9 @@ impl Sizing {
         let pools_all = plan.pool().is_some_and(|pool| pool.kind == PoolKind::Mean);
         let max_outputs = if pools_all { max_rows } else { max_logits };
         // Sampling asks for one row of logits per sequence, verifying drafts for some more.
-        let n_logits = if options.speculation.max_tokens > 0 { n.max(speculate::MAX_ROWS) } else { n };
+        let n_drafted =
+            if options.speculation.max_tokens > 0 { speculate::MAX_ROWS.min(max_logits) } else { 0 };
+        let n_logits = n.max(n_drafted);
         let n_outputs = if pools_all { max_rows } else { n_logits };
         let logit_bytes = if plan.has_logits() { n_logits * 4 * plan.n_vocab } else { 0 };
         let buffers = max_rows * row_bytes + n_outputs * output_bytes + logit_bytes;

@@ -51,8 +51,9 @@ mod tests {
 
     #[test]
     fn what_followed_the_last_tokens() {
-        // (text, place, tokens in common, the three that are drafted)
-        let cases: &[(&[u32], Option<(usize, usize, [u32; 3])>)] = &[
+        /// Place, tokens in common, the three that are drafted.
+        type Expected = Option<(usize, usize, [u32; 3])>;
+        let cases: &[(&[u32], Expected)] = &[
             (&[], None),
             (&[1], None),
             (&[1, 2, 3], None),

@@ -55,6 +55,17 @@ fn gaps_are_filled() {
     assert_eq!(answer["timings"]["predicted_n"], 8);
     assert!(answer["timings"]["prompt_ms"].is_number());
 
+    // Drafting is told of where there was any.
+    let mut long = request.clone();
+    (long["n_predict"], long["input_prefix"]) = (json!(60), json!("o o o o o o o o o "));
+    let drafted = tested.post("/infill", &long).ok().json();
+    long["speculative.n_max"] = json!(0);
+    let plain = tested.post("/infill", &long).ok().json();
+    assert_eq!(drafted["content"], plain["content"]);
+    assert!(drafted["timings"]["draft_n"].as_u64() >= Some(1), "{}", drafted["timings"]);
+    assert!(drafted["timings"]["draft_n_accepted"].is_u64());
+    assert!(plain["timings"]["draft_n"].is_null(), "{}", plain["timings"]);
+
     // Without files' tokens, other files stand before the gap as they are.
     let file = tokens(&tested, "a.rs\nfn a\n");
     let prompt = [&file[..], &prompt].concat();

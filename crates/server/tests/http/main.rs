@@ -4,6 +4,7 @@
 
 mod client;
 mod conversations;
+mod drafts;
 mod embed;
 mod encoders;
 mod faults;
