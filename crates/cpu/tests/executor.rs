@@ -403,3 +403,35 @@ fn attention_of_a_row_does_not_depend_on_its_batch() {
         }
     }
 }
+
+/// Whole models: the last row of a prompt in one piece, in pieces, a token at a time, and beside another sequence.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_row_does_not_depend_on_its_batch() {
+    let whole: &[&[(usize, usize)]] = &[&[(0, 45)], &[(1, 20)]];
+    let pieces: &[&[(usize, usize)]] =
+        &[&[(0, 3), (1, 10)], &[(0, 30)], &[(0, 8), (1, 9)], &[(0, 4)], &[(1, 1)]];
+    let alone: Vec<&[(usize, usize)]> =
+        [[(0, 1)].as_slice(); 45].into_iter().chain([[(1, 1)].as_slice(); 20]).collect();
+    // The products of every format are held to the same by the kernels' own test.
+    for dtype in [DType::Q4_1, DType::Q6_K, DType::Q8_0, DType::F32, DType::F16, DType::BF16] {
+        let plan = plan(dtype, 64);
+        // The scalar level, slow as it is, treats every row by itself.
+        for level in [Level::Avx2, Level::Avx512].into_iter().filter(|level| level.is_supported()) {
+            let run = |threads: usize, steps: &[&[(usize, usize)]]| {
+                let backend =
+                    CpuBackend::new(CpuConfig { threads: Some(threads), level: Some(level) }).unwrap();
+                let mut last = [Vec::new(), Vec::new()];
+                let executor = &mut *backend.load(plan.clone(), limits(64)).unwrap();
+                let wanted = |rows: Range<usize>| rows.end - 1..rows.end;
+                drive_with(executor, 2, steps, wanted, |sequence, logits| last[sequence] = logits);
+                last.map(|logits| logits.into_iter().map(f32::to_bits).collect::<Vec<u32>>())
+            };
+            let expected = run(1, whole);
+            for (threads, steps) in [(2, whole), (1, pieces), (3, pieces), (2, &alone)] {
+                let n = steps.len();
+                assert!(run(threads, steps) == expected, "{dtype} {level}: {threads} threads, {n} steps");
+            }
+        }
+    }
+}
