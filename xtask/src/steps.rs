@@ -5,9 +5,10 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 
 use crate::args::Args;
-use crate::{clients, data, openapi, rules, shell, web};
+use crate::{clients, data, instructions, openapi, rules, shell, web};
 
-const STEPS: [&str; 9] = ["fmt", "deps", "clippy", "doc", "data", "unit", "clients", "openapi", "web"];
+const STEPS: [&str; 10] =
+    ["fmt", "deps", "clippy", "doc", "data", "unit", "instructions", "clients", "openapi", "web"];
 
 /// All steps, or those that `--only` names, in the order above.
 pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
@@ -85,6 +86,7 @@ fn step(name: &str, rest: &[String]) -> anyhow::Result<()> {
             }
             shell::run(&mut test)?;
         }
+        "instructions" => instructions::check()?,
         "clients" => clients::run(rest)?,
         "openapi" => openapi::run(rest)?,
         "web" => web::run()?,

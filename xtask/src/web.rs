@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 
 use crate::serving::{self, SMOLLM2, Server};
-use crate::{data, shell};
+use crate::{apt, data, shell};
 
 /// Names of a Chromium; `CHROMIUM` may be the path of another.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
@@ -64,20 +64,7 @@ fn chromium() -> anyhow::Result<PathBuf> {
     if let Some(path) = find_browser() {
         return Ok(path);
     }
-    let is_root = cfg!(unix) && shell::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
-    if !is_root || !shell::works(Command::new("apt-get").arg("--version")) {
-        bail!("no Chromium was found\n\n{BROWSER_HINT}");
-    }
-    let apt = |args: &[&str]| {
-        let mut apt = Command::new("apt-get");
-        shell::run(
-            apt.env("DEBIAN_FRONTEND", "noninteractive")
-                .args(["--quiet=2", "-o", "Acquire::Retries=3"])
-                .args(args),
-        )
-    };
-    apt(&["update"])?;
-    apt(&["install", "--yes", "--no-install-recommends", "chromium"])?;
+    apt::install(&["chromium"], BROWSER_HINT)?;
     find_browser().with_context(|| format!("the package chromium brought no program\n\n{BROWSER_HINT}"))
 }
 
