@@ -313,7 +313,7 @@ level!(
     per_format!(gemm),
     {
         unsafe fn gemm<F: x86::formats::Format>(job: &GemmJob) {
-            unsafe { x86::product::product::<F, x86::lanes::Narrow>(job) }
+            unsafe { x86::product::product::<F, x86::narrow::Narrow>(job) }
         }
     }
 );
@@ -328,7 +328,7 @@ level!(
     per_format!(gemm),
     {
         unsafe fn gemm<F: x86::formats::Format>(job: &GemmJob) {
-            unsafe { x86::product::product::<F, x86::lanes::Wide>(job) }
+            unsafe { x86::product::product::<F, x86::wide::Wide>(job) }
         }
     }
 );

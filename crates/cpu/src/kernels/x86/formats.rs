@@ -3,7 +3,7 @@
 //! A *span* is 256 values: eight blocks here, one super-block in `formats_k`.
 
 use super::lanes::{Lanes, Rows};
-use super::product::{Class, Factor, Sink};
+use super::tile::{Class, Factor, Sink};
 
 /// A quantized format, read as `w = s * u + m` with `u` an unsigned byte and `s`, `m` per group of 32 or 16 values.
 ///

@@ -2,7 +2,7 @@
 
 use super::formats::{Format, IQ4_PLUS_128, high, low};
 use super::lanes::{Lanes, Rows};
-use super::product::{Class, Sink};
+use super::tile::{Class, Sink};
 
 /// Byte `i` of each lane, unsigned.
 #[inline(always)]

@@ -2,7 +2,7 @@
 //!
 //! Every quantized format reads as `w = s * u + m` with `u` an unsigned byte and `s`, `m` per 32 or 16 values, so one
 //! driver serves them all: [`formats`] and [`formats_k`] turn the blocks of several rows into registers with a lane per row
-//! ([`lanes`]), [`product`] multiplies them with activations.
+//! ([`lanes`], for AVX-512 [`wide`] and for AVX2 [`narrow`]; the result is a [`tile`]), [`product`] multiplies them with activations.
 
 #![expect(non_camel_case_types, reason = "formats carry the field's names")]
 
@@ -24,5 +24,8 @@ pub(crate) mod dot_bf16;
 pub(crate) mod formats;
 pub(crate) mod formats_k;
 pub(crate) mod lanes;
+pub(crate) mod narrow;
 pub(crate) mod product;
 pub(crate) mod round_avx512;
+pub(crate) mod tile;
+pub(crate) mod wide;

@@ -1,0 +1,121 @@
+//! [`Lanes`] of AVX-512: `vpdpbusd` adds four products to each 32-bit lane.
+
+use std::arch::x86_64::*;
+
+use super::formats::Format;
+use super::lanes::{Lanes, Rows, four_dwords, ops, transpose4};
+use super::product::{few_rows, many_rows, one_row};
+use super::tile::{Factor, Span, unpack};
+use crate::kernels::GemmJob;
+
+/// Sixteen rows with AVX-512 and VNNI.
+pub(crate) struct Wide;
+
+#[expect(clippy::undocumented_unsafe_blocks, reason = "one contract for all methods, stated at `Lanes`")]
+impl Lanes for Wide {
+    const ROWS: usize = 16;
+    const TILES: usize = 2;
+    type I = __m512i;
+    type F = __m512;
+
+    ops! {
+        zero() -> __m512i = _mm512_setzero_si512();
+        set1(x: i32) -> __m512i = _mm512_set1_epi32(x);
+        and(a: __m512i, b: __m512i) -> __m512i = _mm512_and_si512(a, b);
+        or(a: __m512i, b: __m512i) -> __m512i = _mm512_or_si512(a, b);
+        xor(a: __m512i, b: __m512i) -> __m512i = _mm512_xor_si512(a, b);
+        sub(a: __m512i, b: __m512i) -> __m512i = _mm512_sub_epi32(a, b);
+        mul32(a: __m512i, b: __m512i) -> __m512i = _mm512_mullo_epi32(a, b);
+        shr(x: __m512i, n: u32) -> __m512i = _mm512_srl_epi32(x, _mm_cvtsi32_si128(n as i32));
+        shl(x: __m512i, n: u32) -> __m512i = _mm512_sll_epi32(x, _mm_cvtsi32_si128(n as i32));
+        sar(x: __m512i, n: u32) -> __m512i = _mm512_sra_epi32(x, _mm_cvtsi32_si128(n as i32));
+        lookup(table: &[u8; 16], x: __m512i) -> __m512i = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())), x);
+        load(p: *const u8) -> __m512i = _mm512_loadu_si512(p.cast());
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut u8, x: __m512i) {
+        unsafe { _mm512_storeu_si512(p.cast(), x) }
+    }
+    ops! {
+        zero_f() -> __m512 = _mm512_setzero_ps();
+        set1_f(x: f32) -> __m512 = _mm512_set1_ps(x);
+        mul(a: __m512, b: __m512) -> __m512 = _mm512_mul_ps(a, b);
+        fma(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps(a, b, c);
+        load_f(p: *const f32) -> __m512 = _mm512_loadu_ps(p);
+    }
+    #[inline(always)]
+    unsafe fn store_f(p: *mut f32, x: __m512) {
+        unsafe { _mm512_storeu_ps(p, x) }
+    }
+    #[inline(always)]
+    unsafe fn store_some(p: *mut f32, x: __m512, n: usize) {
+        unsafe { _mm512_mask_storeu_ps(p, ((1u32 << n) - 1) as u16, x) }
+    }
+    ops! {
+        to_f32(x: __m512i) -> __m512 = _mm512_cvtepi32_ps(x);
+        f16(x: __m512i) -> __m512 = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(x));
+    }
+
+    #[inline(always)]
+    unsafe fn column<const FULL: bool>(rows: &Rows<FULL>, at: usize) -> __m512i {
+        unsafe {
+            rows.ask(1);
+            let x = _mm512_castsi128_si512(four_dwords(rows, 0, at));
+            let x = _mm512_inserti32x4::<1>(x, four_dwords(rows, 4, at));
+            let x = _mm512_inserti32x4::<2>(x, four_dwords(rows, 8, at));
+            _mm512_inserti32x4::<3>(x, four_dwords(rows, 12, at))
+        }
+    }
+    #[expect(clippy::needless_range_loop, reason = "as in `product::multiply`")]
+    #[inline(always)]
+    unsafe fn columns<const FULL: bool>(rows: &Rows<FULL>, at: usize) -> [__m512i; 4] {
+        unsafe {
+            rows.ask(4);
+            let mut r = [_mm512_setzero_si512(); 4];
+            for i in 0..4 {
+                let x = _mm512_castsi128_si512(_mm_loadu_si128(rows.at(i, at).cast()));
+                let x = _mm512_inserti32x4::<1>(x, _mm_loadu_si128(rows.at(i + 4, at).cast()));
+                let x = _mm512_inserti32x4::<2>(x, _mm_loadu_si128(rows.at(i + 8, at).cast()));
+                r[i] = _mm512_inserti32x4::<3>(x, _mm_loadu_si128(rows.at(i + 12, at).cast()));
+            }
+            transpose4!(
+                r,
+                _mm512_unpacklo_epi32,
+                _mm512_unpackhi_epi32,
+                _mm512_unpacklo_epi64,
+                _mm512_unpackhi_epi64
+            )
+        }
+    }
+
+    const SIGNED: bool = false;
+    #[inline(always)]
+    fn run(_: u32) -> usize {
+        8
+    }
+    #[inline(always)]
+    unsafe fn products(sum: __m512i, w: __m512i, x: __m512i, _: bool) -> __m512i {
+        unsafe { _mm512_dpbusd_epi32(sum, w, x) }
+    }
+    #[inline(always)]
+    unsafe fn widen(_: __m512i, sums: __m512i) -> __m512i {
+        sums
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn outlined_unpack<F: Format, const FULL: bool>(rows: &Rows<FULL>, n_cols: usize, span: Span) {
+        unsafe { unpack::<F, Self, FULL>(rows, n_cols, span) }
+    }
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn outlined_one<F: Format, const FULL: bool>(job: &GemmJob, row: usize) {
+        unsafe { one_row::<F, Self, FULL>(job, row) }
+    }
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn outlined_few<F: Format, const M: usize>(job: &GemmJob) {
+        unsafe { few_rows::<F, Self, M>(job) }
+    }
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn outlined_many<X: Factor, const M: usize>(job: &GemmJob, row: usize, m0: usize) {
+        unsafe { many_rows::<X, Self, M, 2>(job, row, m0) }
+    }
+}
