@@ -21,6 +21,7 @@ pub(crate) struct QuantRow {
 
 impl QuantRow {
     /// The row from value `n`, a multiple of 32, on.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(crate) unsafe fn from(&self, n: usize) -> QuantRow {
         // SAFETY: the caller knows the row to be so long.
