@@ -48,11 +48,11 @@ unsafe fn fifth<L: Lanes>(bits: L::I, i: usize) -> L::I {
     }
 }
 
-/// Formats whose blocks are 16 bytes of nibbles, low ones first, at `$at`. `$block` gives scale, offset and a function of
-/// `(u, dword)` from the rows and the block's place.
+/// Formats whose blocks end in 16 bytes of nibbles, low ones first, at `$at`. `$head` gives scale, offset and what else is
+/// needed for `$unpacked`, a function of `(u, dword)`.
 macro_rules! nibbles {
-    ($name:ident, $bytes:literal, $at:literal, $max:literal, |$l:ident, $rows:ident, $p:ident| $scales:expr,
-        |$extra:ident| $make_extra:expr, |$u:ident, $i:ident| $unpacked:expr) => {
+    ($name:ident, $bytes:literal, $at:literal, $max:literal, |$l:ident, $rows:ident, $p:ident| $head:expr,
+        |$extra:ident, $u:ident, $i:ident| $unpacked:expr) => {
         #[doc = concat!("`", stringify!($name), "` blocks.")]
         pub(crate) struct $name;
 
@@ -72,9 +72,8 @@ macro_rules! nibbles {
                 unsafe {
                     for g in 0..n {
                         let $p = g * $bytes;
-                        let (s, m) = $scales;
+                        let (s, m, $extra) = $head;
                         out.scales(g, s, m);
-                        let $extra = $make_extra;
                         let columns = $l::columns($rows, $p + $at);
                         unroll!(k in 0 1 2 3 => {
                             let ($u, $i) = (low::<$l>(columns[k]), k);
@@ -90,46 +89,80 @@ macro_rules! nibbles {
     };
 }
 
-/// The f16 scale at byte `p`, and `-offset` times it.
+/// The f16 in the low half of each lane as a scale, and `-offset` times it.
 #[inline(always)]
-unsafe fn symmetric<L: Lanes, const FULL: bool>(rows: &Rows<FULL>, p: usize, offset: f32) -> (L::F, L::F) {
+unsafe fn symmetric<L: Lanes>(x: L::I, offset: f32) -> (L::F, L::F) {
     // SAFETY: as `Lanes` demands.
     unsafe {
-        let s = L::f16(L::column(rows, p));
+        let s = L::f16(x);
         (s, L::mul(s, L::set1_f(-offset)))
     }
 }
 
-/// The two f16 of a dword: scale and offset.
+/// The first four dwords of the rows' blocks, of which three are used at most.
 #[inline(always)]
-unsafe fn affine<L: Lanes>(x: L::I) -> (L::F, L::F) {
+unsafe fn head<L: Lanes, const FULL: bool>(rows: &Rows<FULL>, p: usize) -> [L::I; 4] {
+    rows.ask(L::ROWS / 8);
     // SAFETY: as `Lanes` demands.
-    unsafe { (L::f16(x), L::f16(L::shr(x, 16))) }
+    unsafe { L::transposed(rows, p) }
 }
 
-nibbles!(Q4_0, 18, 2, 15, |L, rows, p| symmetric::<L, FULL>(rows, p, 8.0), |_none| (), |u, _i| u);
-nibbles!(Q4_1, 20, 4, 15, |L, rows, p| affine::<L>(L::column(rows, p)), |_none| (), |u, _i| u);
+nibbles!(
+    Q4_0,
+    18,
+    2,
+    15,
+    |L, rows, p| {
+        let (s, m) = symmetric::<L>(L::column(rows, p), 8.0);
+        (s, m, ())
+    },
+    |_none, u, _i| u
+);
+nibbles!(
+    Q4_1,
+    20,
+    4,
+    15,
+    |L, rows, p| {
+        let x = L::column(rows, p);
+        (L::f16(x), L::f16(L::shr(x, 16)), ())
+    },
+    |_none, u, _i| u
+);
 nibbles!(
     Q5_0,
     22,
     6,
     31,
-    |L, rows, p| symmetric::<L, FULL>(rows, p, 16.0),
-    |bits| L::column(rows, p + 2),
-    |u, i| L::or(u, fifth::<L>(bits, i))
+    |L, rows, p| {
+        let [a, b, ..] = head::<L, FULL>(rows, p);
+        let (s, m) = symmetric::<L>(a, 16.0);
+        (s, m, L::or(L::shr(a, 16), L::shl(b, 16)))
+    },
+    |bits, u, i| L::or(u, fifth::<L>(bits, i))
 );
 nibbles!(
     Q5_1,
     24,
     8,
     31,
-    |L, rows, p| affine::<L>(L::column(rows, p)),
-    |bits| L::column(rows, p + 4),
-    |u, i| L::or(u, fifth::<L>(bits, i))
+    |L, rows, p| {
+        let [x, bits, ..] = head::<L, FULL>(rows, p);
+        (L::f16(x), L::f16(L::shr(x, 16)), bits)
+    },
+    |bits, u, i| L::or(u, fifth::<L>(bits, i))
 );
-nibbles!(IQ4_NL, 18, 2, 255, |L, rows, p| symmetric::<L, FULL>(rows, p, 128.0), |_none| (), |u, _i| {
-    L::lookup(&IQ4_PLUS_128, u)
-});
+nibbles!(
+    IQ4_NL,
+    18,
+    2,
+    255,
+    |L, rows, p| {
+        let (s, m) = symmetric::<L>(L::column(rows, p), 128.0);
+        (s, m, ())
+    },
+    |_none, u, _i| L::lookup(&IQ4_PLUS_128, u)
+);
 
 /// `Q8_0` blocks.
 pub(crate) struct Q8_0;
@@ -147,7 +180,7 @@ impl Format for Q8_0 {
             let flip = L::set1(0x8080_8080_u32 as i32);
             for g in 0..n {
                 let p = 34 * g;
-                let (s, m) = symmetric::<L, FULL>(rows, p, 128.0);
+                let (s, m) = symmetric::<L>(L::column(rows, p), 128.0);
                 out.scales(g, s, m);
                 let (first, second) = (L::columns(rows, p + 2), L::columns(rows, p + 18));
                 unroll!(k in 0 1 2 3 => { out.put(8 * g + k, L::xor(first[k], flip)) });

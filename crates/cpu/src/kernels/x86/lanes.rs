@@ -140,7 +140,14 @@ pub(crate) trait Lanes: Sized {
     /// Dword at byte `at` of each row.
     unsafe fn column<const FULL: bool>(rows: &Rows<FULL>, at: usize) -> Self::I;
     /// The four dwords from byte `at` on.
-    unsafe fn columns<const FULL: bool>(rows: &Rows<FULL>, at: usize) -> [Self::I; 4];
+    #[inline(always)]
+    unsafe fn columns<const FULL: bool>(rows: &Rows<FULL>, at: usize) -> [Self::I; 4] {
+        rows.ask(Self::ROWS / 4);
+        // SAFETY: as the trait demands.
+        unsafe { Self::transposed(rows, at) }
+    }
+    /// The same without asking for what lies ahead.
+    unsafe fn transposed<const FULL: bool>(rows: &Rows<FULL>, at: usize) -> [Self::I; 4];
 
     /// Whether weights past 127 are kept as signed bytes.
     const SIGNED: bool;

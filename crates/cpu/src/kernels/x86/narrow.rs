@@ -74,9 +74,8 @@ impl Lanes for Narrow {
     }
     #[expect(clippy::needless_range_loop, reason = "as in `product::multiply`")]
     #[inline(always)]
-    unsafe fn columns<const FULL: bool>(rows: &Rows<FULL>, at: usize) -> [__m256i; 4] {
+    unsafe fn transposed<const FULL: bool>(rows: &Rows<FULL>, at: usize) -> [__m256i; 4] {
         unsafe {
-            rows.ask(2);
             let mut r = [_mm256_setzero_si256(); 4];
             for i in 0..4 {
                 let x = _mm256_castsi128_si256(_mm_loadu_si128(rows.at(i, at).cast()));

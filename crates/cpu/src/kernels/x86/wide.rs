@@ -68,9 +68,8 @@ impl Lanes for Wide {
     }
     #[expect(clippy::needless_range_loop, reason = "as in `product::multiply`")]
     #[inline(always)]
-    unsafe fn columns<const FULL: bool>(rows: &Rows<FULL>, at: usize) -> [__m512i; 4] {
+    unsafe fn transposed<const FULL: bool>(rows: &Rows<FULL>, at: usize) -> [__m512i; 4] {
         unsafe {
-            rows.ask(4);
             let mut r = [_mm512_setzero_si512(); 4];
             for i in 0..4 {
                 let x = _mm512_castsi128_si512(_mm_loadu_si128(rows.at(i, at).cast()));
