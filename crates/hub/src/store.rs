@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <home>/models/<name>/<tag>/manifest.json     a model is there when both are
-//!                            <file>.gguf
+//!                            <file>.gguf       or a folder of files
 //! <home>/models/pip/<name>==<version>/…        the same, for models named by their source
 //! <home>/partial/<name>@<tag>/…                a pull under way, or interrupted
 //! <home>/locks/<name>@<tag>                    held while a model is pulled or removed
@@ -212,7 +212,7 @@ impl Store {
         for family in subfolders(&self.config.home.join("models"))? {
             for folder in subfolders(&family)? {
                 match Manifest::read(&folder) {
-                    Ok(Some(manifest)) if folder.join(&manifest.file).is_file() => models.push(manifest),
+                    Ok(Some(manifest)) if folder.join(&manifest.file).exists() => models.push(manifest),
                     Ok(_) => {}
                     Err(error) => tracing::warn!(%error, "a model is left out"),
                 }
@@ -357,14 +357,15 @@ impl Store {
         let folder = self.folder(target);
         let Some(manifest) = Manifest::read(&folder)? else { return Ok(None) };
         let path = folder.join(&manifest.file);
-        match fs::metadata(&path) {
-            Ok(facts) if facts.len() == manifest.size => {
+        let length = |facts: fs::Metadata| if facts.is_dir() { size_of(&path) } else { facts.len() };
+        match fs::metadata(&path).map(length) {
+            Ok(length) if length == manifest.size => {
                 Ok(Some(Resolved { path, name: manifest.name.clone(), manifest: Some(manifest) }))
             }
-            Ok(facts) => Err(HubError::Damaged {
+            Ok(length) => Err(HubError::Damaged {
                 path,
                 name: manifest.name,
-                problem: format!("it has {} bytes instead of {}", facts.len(), manifest.size),
+                problem: format!("it has {length} bytes instead of {}", manifest.size),
             }),
             // Someone deleted the file: it can be pulled again.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

