@@ -65,7 +65,7 @@ fn section(page: &mut String, name: &str, receipt: &Value) {
     let _ = write!(
         page,
         "\n### {}, {level}, {} {}\n\n{day}, commit {}, {} rounds. The host has {} cores, reads {:.1} GB/s and multiplies {:.2} TOPS \
-         with as many threads. [Receipt](benchmarks/receipts/{name})\n\n| test | whit | limit |",
+         with these threads. [Receipt](benchmarks/receipts/{name})\n\n| test | whit | limit |",
         field(&receipt["model"]["file"]),
         receipt["threads"],
         if receipt["threads"] == 1 { "thread" } else { "threads" },
@@ -165,7 +165,7 @@ mod tests {
 
 ### m.gguf, avx2, 2 threads
 
-2026-02-01, commit abc, 5 rounds. The host has 2 cores, reads 50.0 GB/s and multiplies 1.00 TOPS with as many threads. \
+2026-02-01, commit abc, 5 rounds. The host has 2 cores, reads 50.0 GB/s and multiplies 1.00 TOPS with these threads. \
 [Receipt](benchmarks/receipts/20260201.json)
 
 | test | whit | limit | peer | ratio | other | ratio |
