@@ -100,7 +100,15 @@ fn attend() -> Plan {
     let (v, _) = embed("v", N_KV_HEADS * HEAD_DIM);
     let cache = plan.cache(CacheLayer { n_kv_heads: N_KV_HEADS, head_dim: HEAD_DIM, window: None });
     let scale = 1.0 / (HEAD_DIM as f32).sqrt();
-    let spec = AttendSpec { cache, n_heads: N_HEADS, scale, softcap: None, sight: Sight::Before, bias: None };
+    let spec = AttendSpec {
+        cache,
+        n_heads: N_HEADS,
+        scale,
+        softcap: None,
+        sight: Sight::Before,
+        bias: None,
+        sharpening: None,
+    };
     plan.attend("out", q, k, v, spec).unwrap();
     plan.finish(table)
 }
