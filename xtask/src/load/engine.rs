@@ -75,7 +75,9 @@ impl Engine {
                 };
                 let mut words = command.split_whitespace().map(fill);
                 let program = words.next().with_context(|| format!("peer {peer} has no command"))?;
-                let mut command = Command::new(program);
+                // Some leave a log behind where they are started, so elsewhere; a bare name is looked up as ever.
+                let mut command = Command::new(Path::new(&program).canonicalize().unwrap_or(program.into()));
+                command.current_dir(std::env::temp_dir());
                 command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
                 let child = command.spawn().with_context(|| format!("cannot start {peer}"))?;
                 Running { address: format!("127.0.0.1:{port}"), process: Process::Peer(child) }
