@@ -52,4 +52,12 @@ pub(crate) enum Spelling {
     Words(String),
     /// Tokens with this after them close a word.
     Suffix(String),
+    /// A token for each moment of a sound (CTC): the same ones in a row are one, and a blank, which parts them, is nothing.
+    Aligned {
+        blank: String,
+        /// A space, where the text is cleaned.
+        delimiter: String,
+        /// Also bring what English writes closer together where it belongs.
+        cleans: bool,
+    },
 }

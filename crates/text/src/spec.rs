@@ -63,6 +63,24 @@ pub struct SpecialIds {
     pub end_of_generation: Vec<u32>,
 }
 
+impl SpecialIds {
+    /// Fills in the ids that hold where a file names none: those of the first models of each kind.
+    pub(crate) fn set_usual(&mut self, model: &str) {
+        let (bos, eos, unk, sep, pad, mask) = match model {
+            "llama" => (Some(1), Some(2), Some(0), None, None, None),
+            "t5" => (None, Some(1), Some(2), None, Some(0), None),
+            "bert" => (Some(101), None, Some(100), Some(102), Some(0), Some(103)),
+            _ => return,
+        };
+        self.bos = self.bos.or(bos);
+        self.eos = self.eos.or(eos);
+        self.unk = self.unk.or(unk);
+        self.sep = self.sep.or(sep);
+        self.pad = self.pad.or(pad);
+        self.mask = self.mask.or(mask);
+    }
+}
+
 /// A vocabulary as a file gives it. Strings are borrowed and walked once.
 pub struct VocabSpec<'a> {
     /// The algorithm: `gpt2` (byte-level BPE), `llama` (SentencePiece BPE), `t5` (SentencePiece unigram), `bert` (WordPiece)

@@ -29,12 +29,14 @@ pub struct StreamDecoder {
     held: Vec<u8>,
     /// Nothing was shown yet: a space in front is the tokenizer's.
     at_start: bool,
+    /// The token before.
+    before: Option<u32>,
 }
 
 impl StreamDecoder {
     /// A decoder at the beginning of a stream.
     pub fn new(options: DecodeOptions) -> Self {
-        Self { options, held: Vec::with_capacity(64), at_start: true }
+        Self { options, held: Vec::with_capacity(64), at_start: true, before: None }
     }
 
     /// Takes the next token and appends to `out` what became readable.
@@ -42,6 +44,9 @@ impl StreamDecoder {
         tokenizer.check(id)?;
         let control = tokenizer.is_control(id);
         if control && self.options.skip_special {
+            return Ok(());
+        }
+        if tokenizer.repeats(self.before.replace(id), id) {
             return Ok(());
         }
         let start = self.held.len();
@@ -63,6 +68,7 @@ impl StreamDecoder {
             self.held.clear();
         }
         self.at_start = true;
+        self.before = None;
     }
 
     /// Whether the beginning of a character is held back.

@@ -36,6 +36,16 @@ impl Template {
         Self { single, pair }
     }
 
+    /// The frame that names and flags of a vocabulary mean: BERT's, whose second text is of another type, or one that ends
+    /// a text with `eos` and parts two by `sep`, or with `sep` where there is no other.
+    pub(crate) fn usual(is_bert: bool, bos: Option<u32>, sep: Option<u32>, eos: Option<u32>) -> Self {
+        match (is_bert, eos) {
+            (true, _) => Self::new(bos, None, sep, 1),
+            (false, Some(_)) => Self::new(bos, sep, eos, 0),
+            (false, None) => Self::new(bos, None, sep, 0),
+        }
+    }
+
     /// No tokens at all.
     pub(crate) fn bare() -> Self {
         Self::new(None, None, None, 1)

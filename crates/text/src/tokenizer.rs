@@ -166,24 +166,13 @@ impl Tokenizer {
         let mut vocab = Vocab::new(spec.tokens, spec.scores, &spec.kinds)?;
         let n_tokens = vocab.len();
         let mut ids = spec.special;
-        let in_range =
-            |id: Option<u32>, default: Option<u32>| id.or(default).filter(|&id| (id as usize) < n_tokens);
-        // Ids that hold where a file names none: those of the first models of each kind.
-        let (bos, eos, unk, sep, pad, mask) = match spec.model {
-            _ if spec.rules.is_some() => (None, None, None, None, None, None),
-            "llama" => (Some(1), Some(2), Some(0), None, None, None),
-            "t5" => (None, Some(1), Some(2), None, Some(0), None),
-            "bert" => (Some(101), None, Some(100), Some(102), Some(0), Some(103)),
-            _ => (None, None, None, None, None, None),
-        };
-        ids.bos = in_range(ids.bos, bos);
-        ids.eos = in_range(ids.eos, eos);
-        ids.unk = in_range(ids.unk, unk);
-        ids.sep = in_range(ids.sep, sep);
-        ids.pad = in_range(ids.pad, pad);
-        ids.mask = in_range(ids.mask, mask);
-        ids.eot = in_range(ids.eot, None);
-        ids.eom = in_range(ids.eom, None);
+        if spec.rules.is_none() {
+            ids.set_usual(spec.model);
+        }
+        let SpecialIds { bos, eos, eot, eom, unk, sep, pad, mask, .. } = &mut ids;
+        for id in [bos, eos, eot, eom, unk, sep, pad, mask] {
+            *id = id.filter(|&id| (id as usize) < n_tokens);
+        }
         find_ends(&mut vocab, &mut ids);
 
         // For what text cannot be spelled with; not if it would steer the model.
@@ -267,11 +256,7 @@ impl Tokenizer {
         let eos = ids.eos.filter(|_| spec.add_eos.unwrap_or(add_eos));
         let sep = ids.sep.filter(|_| spec.add_sep.unwrap_or(add_sep));
         let is_bert = matches!(model, Model::WordPiece { .. });
-        let template = match (is_bert, eos) {
-            (true, _) => Template::new(bos, None, sep, 1),
-            (false, Some(_)) => Template::new(bos, sep, eos, 0),
-            (false, None) => Template::new(bos, None, sep, 0),
-        };
+        let template = Template::usual(is_bert, bos, sep, eos);
         let spelling = match &model {
             Model::ByteBpe { .. } => Spelling::Bytes,
             _ => Spelling::Spaces,
@@ -501,6 +486,11 @@ impl Tokenizer {
         let text = self.vocab.text(id);
         match (self.vocab.kind(id), &self.spelling) {
             (TokenKind::Byte, _) if self.vocab.byte_of(id).is_some() => out.extend(self.vocab.byte_of(id)),
+            (_, Spelling::Aligned { blank, delimiter, cleans }) => {
+                let text = String::from_utf8_lossy(text).replace(blank.as_str(), "");
+                let text = if *cleans { cleaned(text).replace(delimiter.as_str(), " ") } else { text };
+                out.extend_from_slice(text.as_bytes());
+            }
             (TokenKind::Control | TokenKind::Unknown, _) | (TokenKind::UserDefined, Spelling::Bytes) => {
                 out.extend_from_slice(text);
             }
@@ -528,9 +518,13 @@ impl Tokenizer {
     pub fn decode_bytes(&self, ids: &[u32], options: DecodeOptions) -> Result<Vec<u8>, TextError> {
         let mut out = Vec::with_capacity(ids.len() * 4);
         let mut strip = options.strip_space_prefix && self.has_space_prefix();
+        let mut before = None;
         for &id in ids {
             self.check(id)?;
             if options.skip_special && self.is_control(id) {
+                continue;
+            }
+            if self.repeats(before.replace(id), id) {
                 continue;
             }
             let start = out.len();
@@ -549,6 +543,11 @@ impl Tokenizer {
     pub fn decode(&self, ids: &[u32], options: DecodeOptions) -> Result<String, TextError> {
         let bytes = self.decode_bytes(ids, options)?;
         Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    }
+
+    /// Whether a token says no more than the one before it.
+    pub(crate) fn repeats(&self, before: Option<u32>, id: u32) -> bool {
+        before == Some(id) && matches!(self.spelling, Spelling::Aligned { .. })
     }
 
     /// Whether a text's first token carries a space that is not the text's own.
@@ -616,6 +615,26 @@ impl Tokenizer {
     pub(crate) fn special(&self) -> &Special {
         &self.special
     }
+}
+
+/// A text without the spaces that tokenizers leave in English.
+fn cleaned(text: String) -> String {
+    const CLEANED: [(&str, &str); 11] = [
+        (" .", "."),
+        (" ?", "?"),
+        (" !", "!"),
+        (" ,", ","),
+        (" ' ", "'"),
+        (" n't", "n't"),
+        (" 'm", "'m"),
+        (" do not", " don't"),
+        (" 's", "'s"),
+        (" 've", "'ve"),
+        (" 're", "'re"),
+    ];
+    CLEANED
+        .iter()
+        .fold(text, |text, (from, to)| if text.contains(from) { text.replace(from, to) } else { text })
 }
 
 /// Completes the list of tokens at which generation ends, and marks them as control tokens: a file that calls

@@ -3,9 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use serde_json::{Map, Value, json};
-use whit_text::{ChatInput, ChatTemplate, EncodeOptions, Message, TextError, Tokenizer, TokenizerJson};
+use whit_text::{
+    ChatInput, ChatTemplate, DecodeOptions, EncodeOptions, Message, StreamDecoder, TextError, Tokenizer,
+    TokenizerJson,
+};
 
 const MARKED: EncodeOptions = EncodeOptions { add_special: false, parse_special: true };
 
@@ -113,6 +116,15 @@ fn check(name: &str, file: &Value) {
     let theirs = tokenizers::Tokenizer::from_bytes(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
     let read = TokenizerJson::read(&bytes, None).unwrap_or_else(|e| panic!("{name}: {e}"));
     let ours = Tokenizer::new(read.spec()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    random_texts(name, |text| {
+        let expected = theirs.encode(text, false).unwrap();
+        prop_assert_eq!(ours.encode(text, MARKED).unwrap(), expected.get_ids(), "{:?}", text);
+        Ok(())
+    });
+}
+
+/// Random texts, always the same ones.
+fn random_texts(name: &str, test: impl Fn(&str) -> Result<(), TestCaseError>) {
     let pieces = prop_oneof![
         6 => "[abc]{1,7}",
         3 => " {1,3}",
@@ -128,11 +140,7 @@ fn check(name: &str, file: &Value) {
     let texts = prop::collection::vec(pieces, 0..9).prop_map(|pieces| pieces.concat());
     let config = Config { cases: 250, failure_persistence: None, ..Config::default() };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let result = TestRunner::new_with_rng(config, rng).run(&texts, |text| {
-        let expected = theirs.encode(text.as_str(), false).unwrap();
-        prop_assert_eq!(ours.encode(&text, MARKED).unwrap(), expected.get_ids(), "{:?}", text);
-        Ok(())
-    });
+    let result = TestRunner::new_with_rng(config, rng).run(&texts, |text| test(&text));
     if let Err(e) = result {
         panic!("{name}: {e}");
     }
@@ -178,6 +186,8 @@ fn pre_tokenizers() {
         json!({"type": "Digits", "individual_digits": true}),
         json!({"type": "Digits", "individual_digits": false}),
         json!({"type": "CharDelimiterSplit", "delimiter": "b"}),
+        json!({"type": "FixedLength"}),
+        json!({"type": "FixedLength", "length": 2}),
         json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, {"type": "Punctuation", "behavior": "Contiguous"},
             {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}]}),
         json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"},
@@ -295,6 +305,55 @@ fn added_tokens() {
     }
 }
 
+/// Tokens of moments of a sound: whole, and one by one.
+#[test]
+fn aligned_tokens() {
+    let words = [
+        "a",
+        "b",
+        "|",
+        "||",
+        "it",
+        " 's",
+        " .",
+        " do not",
+        "a<pad>b",
+        "<pad>",
+        "é",
+        " ' ",
+        "n't",
+        "<pad><pad>",
+    ];
+    let model = json!({"type": "WordLevel", "vocab": vocab(words), "unk_token": "<unk>"});
+    for (pad, delimiter, cleanup) in
+        [("<pad>", "|", true), ("<pad>", "|", false), ("a", "b", true), ("", "", false)]
+    {
+        let mut file = file(Value::Null, Value::Null, model.clone(), &[added(12, "<pad>", [false; 4], true)]);
+        file["decoder"] =
+            json!({"type": "CTC", "pad_token": pad, "word_delimiter_token": delimiter, "cleanup": cleanup});
+        let bytes = serde_json::to_vec(&file).unwrap();
+        let theirs = tokenizers::Tokenizer::from_bytes(&bytes).unwrap();
+        let ours = Tokenizer::new(TokenizerJson::read(&bytes, None).unwrap().spec()).unwrap();
+        let ids = prop::collection::vec(prop_oneof![3 => 3u32..17, 1 => Just(12), 1 => 0u32..3], 0..12);
+        let config = Config { cases: 400, failure_persistence: None, ..Config::default() };
+        let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        let result = TestRunner::new_with_rng(config, rng).run(&ids, |ids| {
+            for skip_special in [false, true] {
+                let options = DecodeOptions { skip_special, strip_space_prefix: true };
+                let expected = theirs.decode(&ids, skip_special).unwrap();
+                prop_assert_eq!(&ours.decode(&ids, options).unwrap(), &expected, "{:?}", ids);
+                let mut decoder = StreamDecoder::new(options);
+                let mut streamed = String::new();
+                ids.iter().for_each(|&id| decoder.push(&ours, id, &mut streamed).unwrap());
+                decoder.finish(&mut streamed);
+                prop_assert_eq!(&streamed, &expected, "{:?}", ids);
+            }
+            Ok(())
+        });
+        result.unwrap_or_else(|e| panic!("{pad} {delimiter} {cleanup}: {e}"));
+    }
+}
+
 #[test]
 fn what_is_not_known_is_said_with_its_place() {
     let with = |key: &str, value: Value| {
@@ -316,7 +375,7 @@ fn what_is_not_known_is_said_with_its_place() {
             "pre_tokenizer.pattern.Regex",
         ),
         ("post_processor", json!({"type": "Odd"}), "post_processor"),
-        ("decoder", json!({"type": "Sequence", "decoders": [{"type": "CTC"}]}), "decoder.decoders[0]"),
+        ("decoder", json!({"type": "Sequence", "decoders": [{"type": "Odd"}]}), "decoder.decoders[0]"),
         ("model", json!({"type": "Odd", "vocab": {"a": 0}}), "model.type"),
     ] {
         match with(key, value) {
@@ -330,6 +389,12 @@ fn what_is_not_known_is_said_with_its_place() {
         ("model", json!({"type": "WordLevel", "vocab": {"a": 4_000_000_000u32}}), "ids below 4000000001"),
         ("model", json!({"type": "BPE", "vocab": {"a": 0}, "merges": ["a"]}), "is not two texts"),
         ("model", json!({"type": "Unigram", "unk_id": 7, "vocab": [["a", 0.0]]}), "`model.unk_id` is 7"),
+        (
+            "pre_tokenizer",
+            json!({"type": "FixedLength", "length": 0}),
+            "`pre_tokenizer.length` should be above 0",
+        ),
+        ("decoder", json!({"type": "CTC"}), "`decoder.pad_token` should be a string"),
         ("post_processor", json!({"type": "TemplateProcessing", "single": []}), "a frame around one A"),
     ] {
         let e = with(key, value).to_string();

@@ -3,6 +3,8 @@
 //! Names and defaults are those of the `tokenizers` library. What is not known is an error that says where it stands,
 //! never passed over: tokens would be wrong without a word.
 
+use std::num::NonZeroUsize;
+
 use base64::Engine as _;
 use fancy_regex::{Regex, RegexBuilder};
 use serde_json::Value;
@@ -228,6 +230,12 @@ fn pre_steps(part: &At<'_>, steps: &mut Vec<Step>) -> Result<(), TextError> {
             let delimiter = part.get("delimiter").str()?.to_owned();
             steps.push(cut(Pattern::Literal(delimiter), Behavior::Removed));
         }
+        "FixedLength" => {
+            let length = part.get("length");
+            let n = if length.is_null() { 5 } else { length.id()? };
+            let n = NonZeroUsize::new(n as usize).ok_or_else(|| length.broken("above 0"))?;
+            steps.push(Step::Every(n));
+        }
         "Metaspace" => {
             // Models, and what decodes them, know no other sign for a space.
             let replacement = part.get("replacement");
@@ -357,6 +365,14 @@ pub(super) fn decoder(part: &At<'_>, spells: bool) -> Result<(Spelling, bool), T
             "WordPiece" => {
                 spelling = Some(Spelling::Words(part.get("prefix").str()?.to_owned()));
                 strips = true;
+            }
+            "CTC" => {
+                let text = |key: &str| part.get(key).str().map(str::to_owned);
+                spelling = Some(Spelling::Aligned {
+                    blank: text("pad_token")?,
+                    delimiter: text("word_delimiter_token")?,
+                    cleans: part.flag("cleanup", true),
+                });
             }
             "BPEDecoder" => spelling = Some(Spelling::Suffix(part.get("suffix").str()?.to_owned())),
             _ => return Err(part.unsupported()),

@@ -2,9 +2,10 @@
 //!
 //! Most models need none of this: their steps are expressions followed by a byte-level model, and for those
 //! [`PreTokenizer`](super::PreTokenizer) walks the text without copying it. Behaviours and their names are those of the
-//! `tokenizers` library. Left out: `UnicodeScripts` and `FixedLength`, which no published language model was seen to use.
+//! `tokenizers` library. Left out: `UnicodeScripts`, which no published language model was seen to use.
 
 use std::borrow::Cow;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use fancy_regex::Regex;
@@ -30,6 +31,8 @@ pub(crate) enum Step {
     Spell,
     /// Spaces as `▁`, one before a piece that does not begin with one, and cuts before each.
     Metaspace { prepend: Prepend, split: bool },
+    /// Cuts after every so many characters.
+    Every(NonZeroUsize),
 }
 
 /// Where a text is cut.
@@ -116,6 +119,12 @@ impl Step {
             Self::Spell => {
                 let spelled = piece.text.bytes().map(|byte| CHAR_OF_BYTE[usize::from(byte)]).collect();
                 out.push(Piece { text: Cow::Owned(spelled), ..piece });
+            }
+            Self::Every(n) => {
+                let starts: Vec<usize> =
+                    piece.text.char_indices().map(|(at, _)| at).step_by(n.get()).collect();
+                let ends = starts.iter().skip(1).copied().chain([piece.text.len()]);
+                out.extend(starts.iter().zip(ends).map(|(&start, end)| piece.part(start..end)));
             }
             Self::Metaspace { prepend, split } => {
                 let mut piece = piece;
