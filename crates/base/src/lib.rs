@@ -18,6 +18,7 @@ pub use bytes::Bytes;
 pub use dtype::DType;
 pub use plan::{
     Activation, AttendSpec, Buffer, BufferId, CacheGroup, CacheId, CacheLayer, Expert, ExpertsSpec, HeadNorm,
-    LinearPart, LogitsSpec, NormKind, Op, Plan, PlanBuilder, PlanError, PoolKind, PoolOutput, Rope, RopeId,
-    RopeStyle, Rows, Sharpening, Sight, Slots, Weight, WeightId, assign_slots, fuse,
+    History, HistoryId, LinearPart, LogitsSpec, NormKind, Op, Plan, PlanBuilder, PlanError, PoolKind,
+    PoolOutput, Rope, RopeId, RopeStyle, Rows, Sharpening, Sight, Slots, Weight, WeightId, assign_slots,
+    fuse,
 };

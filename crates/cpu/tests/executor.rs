@@ -16,7 +16,9 @@ use whit_cpu::{CpuBackend, CpuConfig, Level};
 
 const VOCAB: usize = 70;
 
-/// Three layers: full with QK norm, windowed with a soft cap, and one without rotation and with biases.
+/// Four layers: full with QK norm, windowed with a soft cap, one without rotation and with biases, and one that sees what
+/// the first has cached, with queries from some columns of its input, behind a convolution as long as the second's window
+/// and what models of several streams do.
 fn plan(dtype: DType, head_dim: usize) -> Plan {
     pooling_plan(dtype, head_dim, None)
 }
@@ -29,31 +31,57 @@ fn pooling_plan(dtype: DType, head_dim: usize, pool: Option<(PoolKind, bool)>) -
     let (width, n_heads, n_kv_heads, n_ff) = (256, 6, 2, 512);
     let table = weight(&mut p, r, DType::Q8_0, VOCAB, width);
     let mut x = p.embed("embed", table, 1.5);
-    for (layer, window) in [None, Some(40), None].into_iter().enumerate() {
-        let cache = p.cache(CacheLayer { n_kv_heads, head_dim, window });
+    let mut first_cache = None;
+    for (layer, window) in [None, Some(40), None, None].into_iter().enumerate() {
+        let borrowed = first_cache.filter(|_| layer == 3);
+        let cache = borrowed.unwrap_or_else(|| p.cache(CacheLayer { n_kv_heads, head_dim, window }));
+        first_cache = first_cache.or(Some(cache));
+        if layer == 3 {
+            let kernels = weight(&mut p, r, DType::F32, width, 40);
+            let bias = weight(&mut p, r, DType::F32, 1, width);
+            let h = p.convolve("convolved", x, kernels, Some(bias)).unwrap();
+            let h = p.glu("gated", h, x, Activation::Identity).unwrap();
+            let factors = weight(&mut p, r, DType::F32, 1, width);
+            let scaled = p.multiply("multiplied", h, factors).unwrap();
+            let h = p.match_size("matched", scaled, x, 1e-5);
+            let outliers = p.outliers("outliers", h, 0.5);
+            let chosen = weight(&mut p, r, DType::F32, 5, width);
+            let coefficients = p.linear("coefficients", h, chosen, None).unwrap();
+            x = p.mix("mixed", x, vec![h, outliers], coefficients, 2).unwrap();
+        }
         let norm = weight(&mut p, r, DType::F32, 1, width);
         let h = p.rms_norm("norm", x, norm, 1e-5).unwrap();
-        let wq = weight(&mut p, r, dtype, n_heads * head_dim, width);
-        let wk = weight(&mut p, r, DType::Q8_0, n_kv_heads * head_dim, width);
-        let wv = weight(&mut p, r, dtype, n_kv_heads * head_dim, width);
-        let bias = (layer == 2).then(|| weight(&mut p, r, DType::F32, 1, n_heads * head_dim));
-        let mut q = p.linear("q", h, wq, bias).unwrap();
-        let mut k = p.linear("k", h, wk, None).unwrap();
-        let v = p.linear("v", h, wv, None).unwrap();
-        if layer == 0 {
-            let norms =
-                [weight(&mut p, r, DType::F32, 1, head_dim), weight(&mut p, r, DType::F32, 1, head_dim)];
-            let kind = NormKind::Rms { eps: 1e-6 };
-            q = p.norm("q_norm", q, kind, Some(norms[0]), None, Some(head_dim)).unwrap();
-            k = p.norm("k_norm", k, kind, Some(norms[1]), None, Some(head_dim)).unwrap();
-        }
-        if layer < 2 {
-            let style = if layer == 0 { RopeStyle::Halves } else { RopeStyle::Interleaved };
-            let inv_freq = (0..head_dim / 2).map(|i| 0.7f32.powi(i as i32)).collect();
-            let rope = p.rope_table(Rope { inv_freq, magnitude: 1.0, style });
-            q = p.rope("q_rope", q, rope, head_dim).unwrap();
-            k = p.rope("k_rope", k, rope, head_dim).unwrap();
-        }
+        let (from, dtype_q) = match borrowed {
+            Some(_) => (p.columns("columns", h, 64, 160).unwrap(), DType::Q8_0),
+            None => (h, dtype),
+        };
+        let (q_norm, rope) = match layer {
+            0 | 3 => (true, Some(RopeStyle::Halves)),
+            1 => (false, Some(RopeStyle::Interleaved)),
+            _ => (false, None),
+        };
+        let heads = |p: &mut PlanBuilder, r: &mut Random, x, dtype, n_heads, bias: bool| {
+            let n_cols = if x == h { width } else { 160 };
+            let matrix = weight(p, r, dtype, n_heads * head_dim, n_cols);
+            let bias = bias.then(|| weight(p, r, DType::F32, 1, n_heads * head_dim));
+            let mut x = p.linear("heads", x, matrix, bias).unwrap();
+            if q_norm {
+                let norm = weight(p, r, DType::F32, 1, head_dim);
+                x = p.norm("norm", x, NormKind::Rms { eps: 1e-6 }, Some(norm), None, Some(head_dim)).unwrap();
+            }
+            if let Some(style) = rope {
+                let inv_freq = (0..head_dim / 2).map(|i| 0.7f32.powi(i as i32)).collect();
+                let rope = p.rope_table(Rope { inv_freq, magnitude: 1.0, style });
+                x = p.rope("rope", x, rope, head_dim).unwrap();
+            }
+            x
+        };
+        let q = heads(&mut p, r, from, dtype_q, n_heads, layer == 2);
+        let kv = borrowed.is_none().then(|| {
+            let k = heads(&mut p, r, h, DType::Q8_0, n_kv_heads, false);
+            let wv = weight(&mut p, r, dtype, n_kv_heads * head_dim, width);
+            (k, p.linear("v", h, wv, None).unwrap())
+        });
         let softcap = (layer == 1).then_some(3.0);
         let spec = AttendSpec {
             cache,
@@ -64,7 +92,7 @@ fn pooling_plan(dtype: DType, head_dim: usize, pool: Option<(PoolKind, bool)>) -
             sight: Sight::Before,
             bias: None,
         };
-        let a = p.attend("attend", q, k, v, spec).unwrap();
+        let a = p.attend("attend", q, kv, spec).unwrap();
         // Heads may be narrower than a block of the format.
         let dtype_o = if (n_heads * head_dim).is_multiple_of(dtype.block_len()) { dtype } else { DType::F16 };
         let wo = weight(&mut p, r, dtype_o, width, n_heads * head_dim);
@@ -75,7 +103,7 @@ fn pooling_plan(dtype: DType, head_dim: usize, pool: Option<(PoolKind, bool)>) -
         let (wg, wu) = (weight(&mut p, r, dtype, n_ff, width), weight(&mut p, r, dtype, n_ff, width));
         let gate = p.linear("gate", h, wg, None).unwrap();
         let up = p.linear("up", h, wu, None).unwrap();
-        let act = [Activation::Silu, Activation::GeluTanh, Activation::Gelu][layer];
+        let act = [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::ReluSquared][layer];
         let f = p.glu("glu", gate, up, act).unwrap();
         let wd = weight(&mut p, r, dtype, width, n_ff);
         let d = p.linear("down", f, wd, None).unwrap();
@@ -356,7 +384,7 @@ fn attention_plan(head_dim: usize, window: Option<usize>) -> Plan {
     let cache = p.cache(CacheLayer { n_kv_heads, head_dim, window });
     let (softcap, sight) = (window.map(|_| 5.0), Sight::Before);
     let spec = AttendSpec { cache, n_heads, scale: 0.2, sharpening: None, softcap, sight, bias: None };
-    let x = p.attend("attend", q, k, v, spec).unwrap();
+    let x = p.attend("attend", q, Some((k, v)), spec).unwrap();
     let width = n_heads * head_dim;
     let mut identity = vec![0f32; VOCAB * width];
     (0..VOCAB).for_each(|i| identity[i * width + i] = 1.0);

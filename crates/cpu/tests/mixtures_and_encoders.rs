@@ -120,7 +120,7 @@ fn encoder(dtype: DType) -> Plan {
         }
         let bias = reach.map(|reach| weight(&mut p, r, DType::F32, n_heads, 2 * reach + 1));
         let spec = AttendSpec { cache, n_heads, scale: 0.125, sharpening: None, softcap: None, sight, bias };
-        let h = p.attend("attend", q, k, v, spec).unwrap();
+        let h = p.attend("attend", q, Some((k, v)), spec).unwrap();
         let h = linear(&mut p, r, h, WIDTH);
         let h = p.add("residual", x, h).unwrap();
         let norm = weight(&mut p, r, DType::F32, 1, WIDTH);

@@ -105,8 +105,10 @@ impl Sizing {
             .iter()
             .map(|group| {
                 let layers = group.layers.iter().map(|&id| plan.cache(id));
-                let per_token = layers.map(|layer| 2 * layer.n_kv_heads * layer.head_dim * value_bytes).sum();
-                (group.window, per_token)
+                let per_token: usize =
+                    layers.map(|layer| 2 * layer.n_kv_heads * layer.head_dim * value_bytes).sum();
+                let kept = group.histories.iter().map(|&id| plan.history(id).bytes_per_token());
+                (group.window, per_token + kept.sum::<usize>())
             })
             .collect();
         let whole = n * longest_ctx.next_multiple_of(PAGE_TOKENS);

@@ -48,8 +48,9 @@ impl Work {
         };
         for group in plan.cache_groups() {
             let layers = group.layers.iter().map(|&id| plan.cache(id));
-            let bytes = layers.map(|layer| 2 * layer.n_kv_heads * layer.head_dim * value_bytes).sum();
-            work.cached.push((bytes, group.window));
+            let bytes: usize = layers.map(|layer| 2 * layer.n_kv_heads * layer.head_dim * value_bytes).sum();
+            let kept = group.histories.iter().map(|&id| plan.history(id).bytes_per_token());
+            work.cached.push((bytes + kept.sum::<usize>(), group.window));
         }
         work
     }

@@ -30,7 +30,7 @@ pub(crate) struct Attending {
     pub(crate) softcap: Option<f32>,
     /// Tokens that a token sees, with itself; `None`: all.
     pub(crate) window: Option<usize>,
-    /// Of q and k, before the rotation.
+    /// Of q and k.
     pub(crate) norm: QkNorm,
     pub(crate) rope: Option<RopeId>,
     pub(crate) sight: Sight,
@@ -38,6 +38,17 @@ pub(crate) struct Attending {
     pub(crate) bias: Option<WeightId>,
     /// `None`: one of the layer's own.
     pub(crate) cache: Option<CacheId>,
+    pub(crate) values: Values,
+}
+
+/// Where a layer's keys and values come from.
+#[derive(Clone, Copy)]
+pub(crate) enum Values {
+    Projected,
+    /// Each head of the values normed, without a weight. Where the file has no projection for them, they are the keys.
+    Normed(NormKind),
+    /// They are in the cache: a layer before has put its own there.
+    Cached,
 }
 
 /// A feed-forward part of many experts, of which each token takes a few.
@@ -73,12 +84,14 @@ impl Mixture {
     }
 }
 
-/// Norms on q and k, `attn_q_norm` and `attn_k_norm`.
+/// Norms on q and k, `attn_q_norm` and `attn_k_norm`, before the rotation unless it says otherwise.
 #[derive(Clone, Copy)]
 pub(crate) enum QkNorm {
     None,
     /// Each head on its own.
     Heads(NormKind),
+    /// The same, behind the rotation.
+    RotatedHeads(NormKind),
     /// All heads together.
     Width(NormKind),
 }
@@ -98,6 +111,7 @@ impl Attending {
             sight: Sight::Before,
             bias: None,
             cache: None,
+            values: Values::Projected,
         }
     }
 }
@@ -110,6 +124,14 @@ impl Block<'_, '_> {
     /// Whether the file has `blk.<layer>.<tensor>`.
     pub(crate) fn has(&self, tensor: &str) -> bool {
         self.tensors.has(&self.name(tensor))
+    }
+
+    /// Knows of what a layer needs for keys and values of its own, and has no use for it.
+    pub(crate) fn pass_over_keys(&mut self) {
+        for part in ["attn_k", "attn_v", "attn_k_norm"] {
+            let name = self.name(&format!("{part}.weight"));
+            self.tensors.pass_over(&name);
+        }
     }
 
     fn vector(&mut self, part: &str) -> Result<WeightId, ModelError> {
@@ -135,51 +157,85 @@ impl Block<'_, '_> {
         let Attending {
             n_heads, n_kv_heads, head_dim, scale, sharpening, softcap, window, sight, bias, ..
         } = *how;
-        let (q, k, v) = self.qkv(x, how)?;
+        let (q, kv) = match how.values {
+            Values::Cached => (self.linear("attn_q", x)?, None),
+            Values::Projected | Values::Normed(_) => {
+                let (q, k, v) = self.qkv(x, how)?;
+                (q, Some((self.place("k", k, how)?, self.values(v, how)?)))
+            }
+        };
         let q = self.place("q", q, how)?;
-        let k = self.place("k", k, how)?;
         let own = || CacheLayer { n_kv_heads, head_dim, window };
         let cache = how.cache.unwrap_or_else(|| self.plan.cache(own()));
         let spec = AttendSpec { cache, n_heads, scale, sharpening, softcap, sight, bias };
-        let h = self.plan.attend(&self.name("attn"), q, k, v, spec)?;
+        let h = self.plan.attend(&self.name("attn"), q, kv, spec)?;
         self.linear("attn_output", h)
     }
 
     /// Norm and rotation of `q` or `k`.
     fn place(&mut self, which: &str, x: BufferId, how: &Attending) -> Result<BufferId, ModelError> {
-        let norm = match how.norm {
-            QkNorm::None => None,
-            QkNorm::Heads(kind) => Some((kind, Some(how.head_dim))),
-            QkNorm::Width(kind) => Some((kind, None)),
-        };
-        let x = match norm {
-            None => x,
-            Some((kind, head_dim)) => {
-                let part = format!("attn_{which}_norm");
-                let n_heads = if which == "q" { how.n_heads } else { how.n_kv_heads };
-                let weight = if self.has(&format!("{part}.0.weight")) {
-                    self.tensors.joined(self.plan, &self.name(&part), n_heads)?
-                } else {
-                    self.vector(&part)?
-                };
-                self.plan.norm(&self.name(&part), x, kind, Some(weight), None, head_dim)?
+        match how.norm {
+            QkNorm::None => self.rotate(which, x, how),
+            QkNorm::Heads(kind) => {
+                let x = self.qk_norm(which, x, how, kind, Some(how.head_dim))?;
+                self.rotate(which, x, how)
             }
-        };
+            QkNorm::RotatedHeads(kind) => {
+                let x = self.rotate(which, x, how)?;
+                self.qk_norm(which, x, how, kind, Some(how.head_dim))
+            }
+            QkNorm::Width(kind) => {
+                let x = self.qk_norm(which, x, how, kind, None)?;
+                self.rotate(which, x, how)
+            }
+        }
+    }
+
+    fn values(&mut self, v: BufferId, how: &Attending) -> Result<BufferId, ModelError> {
+        match how.values {
+            Values::Normed(kind) => {
+                Ok(self.plan.norm(&self.name("attn_v_norm"), v, kind, None, None, Some(how.head_dim))?)
+            }
+            Values::Projected | Values::Cached => Ok(v),
+        }
+    }
+
+    fn rotate(&mut self, which: &str, x: BufferId, how: &Attending) -> Result<BufferId, ModelError> {
         match how.rope {
             None => Ok(x),
             Some(rope) => Ok(self.plan.rope(&self.name(which), x, rope, how.head_dim)?),
         }
     }
 
+    fn qk_norm(
+        &mut self,
+        which: &str,
+        x: BufferId,
+        how: &Attending,
+        kind: NormKind,
+        head_dim: Option<usize>,
+    ) -> Result<BufferId, ModelError> {
+        let part = format!("attn_{which}_norm");
+        let n_heads = if which == "q" { how.n_heads } else { how.n_kv_heads };
+        let weight = if self.has(&format!("{part}.0.weight")) {
+            self.tensors.joined(self.plan, &self.name(&part), n_heads)?
+        } else {
+            self.vector(&part)?
+        };
+        Ok(self.plan.norm(&self.name(&part), x, kind, Some(weight), None, head_dim)?)
+    }
+
     /// Queries, keys and values: three tensors, or one.
     fn qkv(
         &mut self,
         x: BufferId,
-        &Attending { n_heads, n_kv_heads, head_dim, .. }: &Attending,
+        &Attending { n_heads, n_kv_heads, head_dim, values, .. }: &Attending,
     ) -> Result<(BufferId, BufferId, BufferId), ModelError> {
         let fused = self.name("attn_qkv");
         if !self.has("attn_qkv.weight") {
-            return Ok((self.linear("attn_q", x)?, self.linear("attn_k", x)?, self.linear("attn_v", x)?));
+            let (q, k) = (self.linear("attn_q", x)?, self.linear("attn_k", x)?);
+            let are_keys = matches!(values, Values::Normed(_)) && !self.has("attn_v.weight");
+            return Ok((q, k, if are_keys { k } else { self.linear("attn_v", x)? }));
         }
         let (n_q, n_kv) = (n_heads * head_dim, n_kv_heads * head_dim);
         let [q, k, v] = self.fused(&fused, x, [("q", n_q), ("k", n_kv), ("v", n_kv)])?;
@@ -262,7 +318,7 @@ impl Block<'_, '_> {
     }
 
     /// Several projections of `x` that stand in one tensor, one below the other.
-    fn fused<const N: usize>(
+    pub(crate) fn fused<const N: usize>(
         &mut self,
         name: &str,
         x: BufferId,
@@ -289,16 +345,29 @@ impl Block<'_, '_> {
 /// bias and soft cap where the file has them. `scale` is on the logits.
 pub(crate) fn logits(
     config: &Config<'_>,
-    mut plan: PlanBuilder,
+    plan: PlanBuilder,
     tensors: &mut Tensors<'_>,
     x: BufferId,
     embeddings: WeightId,
     norm: NormKind,
     scale: f32,
 ) -> Result<Plan, ModelError> {
+    logits_behind(config, plan, tensors, x, embeddings, ("output_norm", norm), scale)
+}
+
+/// As [`logits`], with the norm under this name.
+pub(crate) fn logits_behind(
+    config: &Config<'_>,
+    mut plan: PlanBuilder,
+    tensors: &mut Tensors<'_>,
+    x: BufferId,
+    embeddings: WeightId,
+    (name, norm): (&str, NormKind),
+    scale: f32,
+) -> Result<Plan, ModelError> {
     let x = plan.select("selected", x);
-    let weight = tensors.vector(&mut plan, "output_norm.weight")?;
-    let bias = tensors.opt_vector(&mut plan, "output_norm.bias")?;
+    let weight = tensors.vector(&mut plan, &format!("{name}.weight"))?;
+    let bias = tensors.opt_vector(&mut plan, &format!("{name}.bias"))?;
     let x = plan.norm("output_norm", x, norm, Some(weight), bias, None)?;
     plan.pool(x, config.pooling()?, true);
     let output = tensors.output(&mut plan, embeddings)?;

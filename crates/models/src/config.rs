@@ -21,9 +21,11 @@ pub(crate) struct Config<'a> {
 /// What the attention of every layer has in common.
 pub(crate) struct Attention {
     pub(crate) n_heads: usize,
-    /// Per layer.
+    /// Per layer; 0 where one does not attend.
     pub(crate) n_kv_heads: Vec<usize>,
     pub(crate) head_dim: usize,
+    /// Of layers that see a window alone, which in some families have their own.
+    pub(crate) local_head_dim: usize,
 }
 
 impl<'a> Config<'a> {
@@ -208,7 +210,7 @@ impl<'a> Config<'a> {
         Ok(n)
     }
 
-    /// A count that a file gives once, or once per layer.
+    /// A count that a file gives once, or once per layer; there it may be 0.
     pub(crate) fn per_layer(&self, name: &str, n_layers: usize) -> Result<Option<Vec<usize>>, ModelError> {
         let key = self.key(name);
         match self.metadata().get(&key) {
@@ -219,7 +221,7 @@ impl<'a> Config<'a> {
                 let integers = integers.ok_or_else(|| self.bad(name, Value::Array(array), expected()))?;
                 let count = |value: i64| {
                     let value = usize::try_from(value).map_err(|_| self.bad(name, value, expected()))?;
-                    self.sized(name, value)
+                    if value == 0 { Ok(0) } else { self.sized(name, value) }
                 };
                 Ok(Some(integers.map(count).collect::<Result<_, _>>()?))
             }
@@ -234,11 +236,14 @@ impl<'a> Config<'a> {
         let heads = self.per_layer("attention.head_count", n_layers)?;
         let heads = heads.ok_or_else(|| self.metadata().missing(&self.key("attention.head_count")))?;
         let n_heads = heads.first().copied().unwrap_or(1);
+        if n_heads == 0 {
+            return Err(self.bad("attention.head_count", n_heads, "at least 1"));
+        }
         if heads.iter().any(|&n| n != n_heads) {
             return Err(self.unsupported("a different number of heads in each layer"));
         }
         let n_kv_heads = self.per_layer("attention.head_count_kv", n_layers)?.unwrap_or(heads);
-        if let Some(n) = n_kv_heads.iter().find(|&&n| !n_heads.is_multiple_of(n)) {
+        if let Some(n) = n_kv_heads.iter().find(|&&n| n > 0 && !n_heads.is_multiple_of(n)) {
             return Err(self.bad("attention.head_count_kv", n, format!("a divisor of the {n_heads} heads")));
         }
         let head_dim = match self.opt_size("attention.key_length")? {
@@ -252,18 +257,23 @@ impl<'a> Config<'a> {
                 ));
             }
         };
+        let local_head_dim = self.opt_size("attention.key_length_swa")?.unwrap_or(head_dim);
         // Before anything is sized by these numbers: do they fit the weights?
         if let Some(q) = self.gguf.tensor("blk.0.attn_q.weight")
-            && q.n_rows() != n_heads * head_dim
+            && ![n_heads * head_dim, n_heads * local_head_dim].contains(&q.n_rows())
         {
             let want = format!("{n_heads} x {head_dim} rows");
             return Err(tensors::shape_error(q, "the queries of every head", want));
         }
-        match self.opt_size("attention.value_length")? {
-            Some(dim) if dim != head_dim => {
-                Err(self.unsupported(format!("keys of {head_dim} and values of {dim} numbers per head")))
+        for (name, keys) in
+            [("attention.value_length", head_dim), ("attention.value_length_swa", local_head_dim)]
+        {
+            if let Some(values) = self.opt_size(name)?.filter(|&values| values != keys) {
+                return Err(
+                    self.unsupported(format!("keys of {keys} and values of {values} numbers per head"))
+                );
             }
-            _ => Ok(Attention { n_heads, n_kv_heads, head_dim }),
         }
+        Ok(Attention { n_heads, n_kv_heads, head_dim, local_head_dim })
     }
 }

@@ -1,7 +1,7 @@
-//! The block that most families share: a norm before each half, rotary attention over grouped heads, gated feed-forward.
-//! A family says in a [`Decoder`] in what it differs.
+//! The block that most families share: RMS norms before each half, behind it, or both; rotary attention over grouped heads;
+//! a gated feed-forward part. A family says in a [`Decoder`] in what it differs.
 
-use whit_base::{Activation, NormKind, Plan, PlanBuilder, RopeStyle, Sharpening};
+use whit_base::{Activation, BufferId, NormKind, Plan, PlanBuilder, RopeStyle, Sharpening};
 
 use crate::ModelError;
 use crate::block::{self, Attending, Block, Mixture, QkNorm};
@@ -14,12 +14,17 @@ pub(crate) struct Decoder {
     pub(crate) style: RopeStyle,
     /// Of the gate.
     pub(crate) act: Activation,
-    /// RMS norms on q and k.
+    /// Whether the feed-forward part has a gate.
+    pub(crate) is_gated: bool,
+    /// Of each half.
     pub(crate) norms: Norms,
+    /// RMS norms on q and k.
+    pub(crate) qk_norms: QkNorms,
     /// Of the experts that a token takes, if there are any: bring their proportions to a sum of 1.
     pub(crate) normalizes_experts: bool,
-    /// Each layer whose number, from 1, is a multiple of this does not rotate.
-    pub(crate) no_rope_every: Option<usize>,
+    /// In models with windows: one in so many layers sees everything, unless the file says otherwise; 0: none does.
+    pub(crate) period: usize,
+    pub(crate) rotation: Rotation,
     /// On the scores of attention.
     pub(crate) sharpening: Option<Sharpening>,
     /// On the embeddings.
@@ -30,13 +35,37 @@ pub(crate) struct Decoder {
     pub(crate) logit_scale: f32,
 }
 
-/// Where q and k have norms.
+/// Where each half of a block has a norm.
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Norms {
+    Before,
+    /// On what it adds to the residual.
+    Behind,
+    BeforeAndBehind,
+}
+
+/// Where q and k have norms.
+#[derive(Clone, Copy)]
+pub(crate) enum QkNorms {
     None,
     /// On each head.
     Heads,
+    /// On each head, behind the rotation.
+    RotatedHeads,
     /// On all heads together.
     Width,
+}
+
+/// How layers rotate q and k.
+#[derive(Clone, Copy)]
+pub(crate) enum Rotation {
+    All,
+    /// All but those whose number, from 1, is a multiple of this.
+    AllButEvery(usize),
+    /// In models with windows, only those that have one.
+    Windowed,
+    /// All; those with a window without the file's scaling.
+    WindowedUnscaled,
 }
 
 impl Decoder {
@@ -44,9 +73,12 @@ impl Decoder {
         Decoder {
             style,
             act: Activation::Silu,
-            norms: Norms::None,
+            is_gated: true,
+            norms: Norms::Before,
+            qk_norms: QkNorms::None,
             normalizes_experts: true,
-            no_rope_every: None,
+            period: 0,
+            rotation: Rotation::All,
             sharpening: None,
             embedding_scale: 1.0,
             residual_scale: 1.0,
@@ -65,44 +97,76 @@ impl Decoder {
             _ => 1.0 / (head_dim as f32).sqrt(),
         };
         let window = config.opt_usize("attention.sliding_window")?.filter(|&window| window > 0);
-        let is_local = config.local_layers(attention.n_kv_heads.len(), 0)?;
+        let is_local = config.local_layers(attention.n_kv_heads.len(), self.period)?;
 
         let mut plan = PlanBuilder::new();
         let embeddings = tensors.embeddings(&mut plan, config.n_embd()?)?;
         let rope = rope::from_config(config, tensors, head_dim, self.style)?;
+        let unscaled = rope::unscaled(config, &rope)?;
         let rope = plan.rope_table(rope);
 
         let mut x = plan.embed("embd", embeddings, self.embedding_scale);
         for (layer, &n_kv_heads) in attention.n_kv_heads.iter().enumerate() {
             let mut block = Block { plan: &mut plan, tensors, layer };
+            let own_window = window.filter(|_| is_local[layer]);
 
-            let h = block.rms_norm("attn_norm", x, eps)?;
-            let rotates = self.no_rope_every.is_none_or(|every| !(layer + 1).is_multiple_of(every));
+            let h = self.norm_before(&mut block, "attn_norm", x, eps)?;
             let attending = Attending {
                 scale,
                 sharpening: self.sharpening,
-                window: window.filter(|_| is_local[layer]),
-                norm: match self.norms {
-                    Norms::None => QkNorm::None,
-                    Norms::Heads => QkNorm::Heads(norm),
-                    Norms::Width => QkNorm::Width(norm),
+                window: own_window,
+                norm: match self.qk_norms {
+                    QkNorms::None => QkNorm::None,
+                    QkNorms::Heads => QkNorm::Heads(norm),
+                    QkNorms::RotatedHeads => QkNorm::RotatedHeads(norm),
+                    QkNorms::Width => QkNorm::Width(norm),
                 },
-                rope: rotates.then_some(rope),
+                rope: match self.rotation {
+                    Rotation::AllButEvery(n) if (layer + 1).is_multiple_of(n) => None,
+                    Rotation::Windowed if window.is_some() && own_window.is_none() => None,
+                    Rotation::WindowedUnscaled if own_window.is_some() => {
+                        Some(block.plan.rope_table(unscaled.clone()))
+                    }
+                    _ => Some(rope),
+                },
                 ..Attending::new(n_heads, n_kv_heads, head_dim)
             };
             let h = block.attend(h, &attending)?;
+            let h = self.norm_behind(&mut block, "post_attention_norm", h, eps)?;
             let h = block.plan.scale(&block.name("attn_scaled"), h, self.residual_scale);
             x = block.plan.add(&block.name("attn_residual"), x, h)?;
 
-            let h = block.rms_norm("ffn_norm", x, eps)?;
+            let h = self.norm_before(&mut block, "ffn_norm", x, eps)?;
             // Some layers of a model with experts may have none.
             let h = match &mixture {
                 Some(mixture) if block.has("ffn_gate_inp.weight") => block.mixture(h, self.act, mixture)?,
-                _ => block.gated(h, self.act)?,
+                _ if self.is_gated => block.gated(h, self.act)?,
+                _ => block.ungated(h, self.act)?,
             };
+            let h = self.norm_behind(&mut block, "post_ffw_norm", h, eps)?;
             let h = block.plan.scale(&block.name("ffn_scaled"), h, self.residual_scale);
             x = block.plan.add(&block.name("ffn_residual"), x, h)?;
         }
         block::logits(config, plan, tensors, x, embeddings, norm, self.logit_scale)
+    }
+
+    fn norm_before(
+        &self,
+        block: &mut Block<'_, '_>,
+        part: &str,
+        x: BufferId,
+        eps: f32,
+    ) -> Result<BufferId, ModelError> {
+        if self.norms == Norms::Behind { Ok(x) } else { block.rms_norm(part, x, eps) }
+    }
+
+    fn norm_behind(
+        &self,
+        block: &mut Block<'_, '_>,
+        part: &str,
+        x: BufferId,
+        eps: f32,
+    ) -> Result<BufferId, ModelError> {
+        if self.norms == Norms::Before { Ok(x) } else { block.rms_norm(part, x, eps) }
     }
 }

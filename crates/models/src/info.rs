@@ -29,7 +29,7 @@ pub struct ModelInfo {
     pub n_embd: usize,
     /// Query heads.
     pub n_heads: usize,
-    /// Key-value heads (of the first layer).
+    /// Key-value heads (of the first layer that attends).
     pub n_kv_heads: usize,
     /// Values per head.
     pub head_dim: usize,
@@ -103,7 +103,7 @@ impl ModelInfo {
             n_layers: attention.n_kv_heads.len(),
             n_embd: config.n_embd()?,
             n_heads: attention.n_heads,
-            n_kv_heads: attention.n_kv_heads.first().copied().unwrap_or(0),
+            n_kv_heads: attention.n_kv_heads.iter().copied().find(|&n| n > 0).unwrap_or(0),
             head_dim: attention.head_dim,
             n_ff,
             n_ctx_train: config.n_ctx_train()?,

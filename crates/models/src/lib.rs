@@ -7,18 +7,27 @@
 //! family in `hf/families`.
 #![forbid(unsafe_code)]
 
+mod arcee;
 mod bert;
 mod block;
+mod cohere2;
 mod config;
 mod decoder;
 mod encoder;
+mod ernie45;
 mod error;
+mod exaone4;
 mod gemma;
 mod gemma3;
+mod gemma3n;
+mod gemma4;
+mod glm4;
 mod gpt2;
 mod granite;
 pub mod hf;
+mod hunyuan;
 mod info;
+mod lfm2;
 mod llama;
 mod mistral3;
 mod modern_bert;
@@ -31,6 +40,7 @@ mod qwen3;
 mod rope;
 mod smollm3;
 mod stablelm;
+mod starcoder2;
 mod tensors;
 pub mod vocab;
 
@@ -79,6 +89,8 @@ architectures! {
     "gemma" => gemma::build,
     "gemma2" => gemma3::build_gemma2,
     "gemma3" => gemma3::build,
+    "gemma3n" => gemma3n::build,
+    "gemma4" => gemma4::build,
     "phi2" => phi2::build,
     "phi3" => phi3::build,
     "smollm3" => smollm3::build,
@@ -87,6 +99,14 @@ architectures! {
     "olmo2" => olmo2::build,
     "olmoe" => olmoe::build,
     "stablelm" => stablelm::build,
+    "arcee" => arcee::build,
+    "cohere2" => cohere2::build,
+    "ernie4_5" => ernie45::build,
+    "exaone4" => exaone4::build,
+    "glm4" => glm4::build,
+    "hunyuan-dense" => hunyuan::build,
+    "lfm2" => lfm2::build,
+    "starcoder2" => starcoder2::build,
     "gpt2" => gpt2::build,
     "bert" => bert::build,
     "nomic-bert" => bert::build_nomic,

@@ -7,11 +7,11 @@ use whit_base::{Plan, RopeStyle};
 
 use crate::ModelError;
 use crate::config::Config;
-use crate::decoder::{Decoder, Norms};
+use crate::decoder::{Decoder, QkNorms};
 use crate::tensors::Tensors;
 
 pub(crate) fn build(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Plan, ModelError> {
     let decoder =
-        Decoder { norms: Norms::Width, normalizes_experts: false, ..Decoder::new(RopeStyle::Halves) };
+        Decoder { qk_norms: QkNorms::Width, normalizes_experts: false, ..Decoder::new(RopeStyle::Halves) };
     decoder.build(config, tensors)
 }

@@ -6,9 +6,9 @@ use whit_base::{Plan, RopeStyle};
 
 use crate::ModelError;
 use crate::config::Config;
-use crate::decoder::{Decoder, Norms};
+use crate::decoder::{Decoder, QkNorms};
 use crate::tensors::Tensors;
 
 pub(crate) fn build(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Plan, ModelError> {
-    Decoder { norms: Norms::Heads, ..Decoder::new(RopeStyle::Halves) }.build(config, tensors)
+    Decoder { qk_norms: QkNorms::Heads, ..Decoder::new(RopeStyle::Halves) }.build(config, tensors)
 }

@@ -41,6 +41,32 @@ pub(crate) fn plain(base: f32, n_rot: usize, style: RopeStyle) -> Rope {
     table(f64::from(base), n_rot, style, &Scaling::None)
 }
 
+/// `scaled`, the rotation of [`from_config`], as it were without the file's scaling.
+pub(crate) fn unscaled(config: &Config<'_>, scaled: &Rope) -> Result<Rope, ModelError> {
+    let base = config.opt_positive("rope.freq_base_swa")?.map_or_else(|| base(config), Ok)?;
+    Ok(plain(base, 2 * scaled.inv_freq.len(), scaled.style))
+}
+
+/// The rotation of layers that see a window alone, where it is one of their own: the `_swa` keys, for heads of `head_dim`.
+pub(crate) fn local(config: &Config<'_>, head_dim: usize, style: RopeStyle) -> Result<Rope, ModelError> {
+    let n_rot = n_rot(config, "rope.dimension_count_swa", head_dim)?;
+    Ok(plain(config.opt_positive("rope.freq_base_swa")?.unwrap_or(10_000.0), n_rot, style))
+}
+
+/// How many values of a head of `head_dim` are rotated.
+fn n_rot(config: &Config<'_>, name: &str, head_dim: usize) -> Result<usize, ModelError> {
+    let n_rot = config.opt_size(name)?.unwrap_or(head_dim);
+    if n_rot > head_dim || !n_rot.is_multiple_of(2) {
+        let expected = format!("an even number up to the {head_dim} values of a head");
+        return Err(config.bad(name, n_rot, expected));
+    }
+    Ok(n_rot)
+}
+
+fn base(config: &Config<'_>) -> Result<f32, ModelError> {
+    Ok(config.opt_positive("rope.freq_base")?.unwrap_or(10_000.0))
+}
+
 /// The rotation that the file's `rope.*` keys and factor tensors describe, for heads of `head_dim`.
 pub(crate) fn from_config(
     config: &Config<'_>,
@@ -48,12 +74,8 @@ pub(crate) fn from_config(
     head_dim: usize,
     style: RopeStyle,
 ) -> Result<Rope, ModelError> {
-    let n_rot = config.opt_size("rope.dimension_count")?.unwrap_or(head_dim);
-    if n_rot > head_dim || !n_rot.is_multiple_of(2) {
-        let expected = format!("an even number up to the {head_dim} values of a head");
-        return Err(config.bad("rope.dimension_count", n_rot, expected));
-    }
-    let base = f64::from(config.opt_positive("rope.freq_base")?.unwrap_or(10_000.0));
+    let n_rot = n_rot(config, "rope.dimension_count", head_dim)?;
+    let base = f64::from(base(config)?);
     let scaling = scaling(config, tensors, n_rot)?;
     let style = if config.rope_in_halves()? { RopeStyle::Halves } else { style };
     Ok(table(base, n_rot, style, &scaling))

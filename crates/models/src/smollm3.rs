@@ -6,12 +6,12 @@ use whit_base::{Plan, RopeStyle};
 
 use crate::ModelError;
 use crate::config::Config;
-use crate::decoder::Decoder;
+use crate::decoder::{Decoder, Rotation};
 use crate::tensors::Tensors;
 
 const NO_ROPE_EVERY: usize = 4;
 
 pub(crate) fn build(config: &Config<'_>, tensors: &mut Tensors<'_>) -> Result<Plan, ModelError> {
     let decoder = Decoder::new(RopeStyle::Interleaved);
-    Decoder { no_rope_every: Some(NO_ROPE_EVERY), ..decoder }.build(config, tensors)
+    Decoder { rotation: Rotation::AllButEvery(NO_ROPE_EVERY), ..decoder }.build(config, tensors)
 }

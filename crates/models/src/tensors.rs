@@ -264,6 +264,22 @@ impl<'a> Tensors<'a> {
         }
     }
 
+    /// Knows of a tensor that may be there and is of no use.
+    pub(crate) fn pass_over(&mut self, name: &str) {
+        if let Some(info) = self.gguf.tensor(name) {
+            self.used.insert(&info.name);
+        }
+    }
+
+    /// The number in a tensor of one, `None` where it is absent.
+    pub(crate) fn number(&mut self, name: &str) -> Result<Option<f32>, ModelError> {
+        match self.table(name)?.as_deref() {
+            None => Ok(None),
+            Some([number]) => Ok(Some(*number)),
+            Some(_) => Err(self.misshapen(name, "a factor", "1 x 1".to_owned())),
+        }
+    }
+
     /// Fails when the file holds tensors that nobody asked for.
     pub(crate) fn check_all_used(&self) -> Result<(), ModelError> {
         let unused: Vec<&TensorInfo> = self

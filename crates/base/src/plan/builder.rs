@@ -1,8 +1,8 @@
 //! Building a Plan: what a model file calls. Shapes are checked here, once, so that executors can rely on them.
 
 use super::{
-    Activation, Buffer, BufferId, CacheId, CacheLayer, Expert, LinearPart, NormKind, Op, Plan, PoolKind,
-    Rope, RopeId, Rows, Sharpening, Sight, Weight, WeightId,
+    Activation, Buffer, BufferId, CacheId, CacheLayer, Expert, History, HistoryId, LinearPart, NormKind, Op,
+    Plan, PoolKind, Rope, RopeId, Rows, Sharpening, Sight, Weight, WeightId,
 };
 
 /// A shape that does not fit, found while a plan is built.
@@ -95,6 +95,7 @@ pub struct PlanBuilder {
     buffers: Vec<Buffer>,
     weights: Vec<Weight>,
     caches: Vec<CacheLayer>,
+    histories: Vec<History>,
     ropes: Vec<Rope>,
 }
 
@@ -251,19 +252,20 @@ impl PlanBuilder {
         Ok(out)
     }
 
-    /// Cached attention.
+    /// Cached attention. Without `kv` it sees what an attention before it has put into the cache.
     pub fn attend(
         &mut self,
         name: &str,
         q: BufferId,
-        k: BufferId,
-        v: BufferId,
+        kv: Option<(BufferId, BufferId)>,
         spec: AttendSpec,
     ) -> Result<BufferId> {
         let layer = self.caches[spec.cache.0 as usize].clone();
         self.check_width(q, "attention's queries", spec.n_heads * layer.head_dim)?;
-        self.check_width(k, "attention's keys", layer.n_kv_heads * layer.head_dim)?;
-        self.check_width(v, "attention's values", layer.n_kv_heads * layer.head_dim)?;
+        if let Some((k, v)) = kv {
+            self.check_width(k, "attention's keys", layer.n_kv_heads * layer.head_dim)?;
+            self.check_width(v, "attention's values", layer.n_kv_heads * layer.head_dim)?;
+        }
         if layer.n_kv_heads == 0 || !spec.n_heads.is_multiple_of(layer.n_kv_heads) {
             self.check_width(
                 q,
@@ -277,8 +279,7 @@ impl PlanBuilder {
         let out = self.buffer(name, spec.n_heads * layer.head_dim, Rows::All);
         self.ops.push(Op::Attend {
             q,
-            k,
-            v,
+            kv,
             cache: spec.cache,
             n_heads: spec.n_heads,
             scale: spec.scale,
@@ -318,6 +319,81 @@ impl PlanBuilder {
         let out = self.buffer(name, self.width(x), self.rows(x));
         self.ops.push(Op::Scale { x, factor, out });
         out
+    }
+
+    /// A short convolution of each column of `x` with its row of `weight`.
+    pub fn convolve(
+        &mut self,
+        name: &str,
+        x: BufferId,
+        weight: WeightId,
+        bias: Option<WeightId>,
+    ) -> Result<BufferId> {
+        let width = self.width(x);
+        let window = self.get(weight).n_cols;
+        self.check_weight(weight, "a convolution", Some(width), window.max(1))?;
+        if let Some(bias) = bias {
+            self.check_weight(bias, "a convolution's bias", Some(1), width)?;
+        }
+        self.histories.push(History { width, window });
+        let history = HistoryId(self.histories.len() as u32 - 1);
+        let out = self.buffer(name, width, self.rows(x));
+        self.ops.push(Op::Convolve { x, history, weight, bias, out });
+        Ok(out)
+    }
+
+    /// `x`, and of each of `parts` as much as a column of `coefficients` says, from `first` on.
+    pub fn mix(
+        &mut self,
+        name: &str,
+        x: BufferId,
+        parts: Vec<BufferId>,
+        coefficients: BufferId,
+        first: usize,
+    ) -> Result<BufferId> {
+        let width = self.width(x);
+        for &part in &parts {
+            self.check_width(part, "a mixture of streams", width)?;
+        }
+        if first.checked_add(parts.len()).is_none_or(|end| end > self.width(coefficients)) {
+            self.check_width(coefficients, "the parts of a mixture", first.saturating_add(parts.len()))?;
+        }
+        let out = self.buffer(name, width, self.rows(x));
+        self.ops.push(Op::Mix { x, parts, coefficients, first, out });
+        Ok(out)
+    }
+
+    /// `x` with the root mean square of `like`.
+    pub fn match_size(&mut self, name: &str, x: BufferId, like: BufferId, least: f32) -> BufferId {
+        let out = self.buffer(name, self.width(x), self.rows(x));
+        self.ops.push(Op::Match { x, like, least, out });
+        out
+    }
+
+    /// What of `x` stands out by so many standard deviations.
+    pub fn outliers(&mut self, name: &str, x: BufferId, deviations: f32) -> BufferId {
+        let out = self.buffer(name, self.width(x), self.rows(x));
+        self.ops.push(Op::Outliers { x, deviations, out });
+        out
+    }
+
+    /// `x * weight`, column by column.
+    pub fn multiply(&mut self, name: &str, x: BufferId, weight: WeightId) -> Result<BufferId> {
+        let width = self.width(x);
+        self.check_weight(weight, "a factor for each column", Some(1), width)?;
+        let out = self.buffer(name, width, self.rows(x));
+        self.ops.push(Op::Multiply { x, weight, out });
+        Ok(out)
+    }
+
+    /// `n` neighbouring columns of `x`.
+    pub fn columns(&mut self, name: &str, x: BufferId, first: usize, n: usize) -> Result<BufferId> {
+        if first.checked_add(n).is_none_or(|end| end > self.width(x)) {
+            self.check_width(x, "a part of its columns", first.saturating_add(n))?;
+        }
+        let out = self.buffer(name, n, self.rows(x));
+        self.ops.push(Op::Columns { x, first, out });
+        Ok(out)
     }
 
     /// `x + y`.
@@ -405,6 +481,7 @@ impl PlanBuilder {
             buffers: self.buffers,
             weights: self.weights,
             caches: self.caches,
+            histories: self.histories,
             ropes: self.ropes,
             n_vocab,
         }

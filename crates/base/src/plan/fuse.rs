@@ -23,19 +23,18 @@ fn writer(plan: &Plan, id: BufferId) -> Option<usize> {
     plan.ops.iter().position(|op| op.writes().contains(&id))
 }
 
-/// Moves the row selection up to just behind the last attention, so that what follows runs for the wanted rows alone.
+/// Moves the row selection up to just behind the last operation that needs all rows, such as an attention, so that what
+/// follows runs for the wanted rows alone.
 fn hoist_select(plan: &mut Plan) {
     let Some(select) = plan.ops.iter().position(|op| matches!(op, Op::Select { .. })) else { return };
-    let Some(attend) = plan.ops[..select].iter().rposition(|op| matches!(op, Op::Attend { .. })) else {
-        return;
-    };
-    if attend + 1 == select || !plan.ops[attend + 1..select].iter().all(Op::is_row_wise) {
+    let Some(last) = plan.ops[..select].iter().rposition(|op| !op.is_row_wise()) else { return };
+    if last + 1 == select {
         return;
     }
     let Op::Select { x: selected, out: select_out } = plan.ops.remove(select) else { return };
-    let moved: Vec<BufferId> = plan.ops[attend + 1..select].iter().flat_map(Op::writes).collect();
+    let moved: Vec<BufferId> = plan.ops[last + 1..select].iter().flat_map(Op::writes).collect();
     let mut boundary: Vec<(BufferId, BufferId)> = Vec::new();
-    for index in attend + 1..select {
+    for index in last + 1..select {
         let mut op = plan.ops[index].clone();
         op.map_reads(|id| {
             if moved.contains(&id) {
@@ -59,14 +58,14 @@ fn hoist_select(plan: &mut Plan) {
         op.map_reads(|id| if id == select_out { selected } else { id });
     }
     let selects = boundary.into_iter().map(|(x, out)| Op::Select { x, out });
-    plan.ops.splice(attend + 1..attend + 1, selects);
+    plan.ops.splice(last + 1..last + 1, selects);
 }
 
 /// Folds the rotation of q and k, and before it their per-head norms, into the attention that reads them.
 fn fold_into_attend(plan: &mut Plan) {
     let mut removed = Vec::new();
     for index in 0..plan.ops.len() {
-        let Op::Attend { q, k, cache, rope: None, q_norm: None, k_norm: None, .. } = plan.ops[index] else {
+        let Op::Attend { q, kv, cache, rope: None, q_norm: None, k_norm: None, .. } = plan.ops[index] else {
             continue;
         };
         let head_dim = plan.cache(cache).head_dim;
@@ -79,16 +78,16 @@ fn fold_into_attend(plan: &mut Plan) {
                 _ => None,
             }
         };
-        let (Some((q_at, q_in, q_rope)), Some((k_at, k_in, k_rope))) = (rope_of(q), rope_of(k)) else {
-            continue;
+        let Some((q_at, q_in, q_rope)) = rope_of(q) else { continue };
+        let rotated_k = match kv.map(|(k, _)| rope_of(k)) {
+            None => None,
+            Some(Some((k_at, k_in, k_rope))) if k_rope == q_rope => Some((k_at, k_in)),
+            Some(_) => continue,
         };
-        if q_rope != k_rope {
-            continue;
-        }
-        removed.extend([q_at, k_at]);
-        let norm_of = |id: BufferId| {
-            let at = writer(plan, id)?;
-            match plan.ops[at] {
+        removed.push(q_at);
+        removed.extend(rotated_k.map(|(k_at, _)| k_at));
+        let mut norm_of = |id: BufferId| {
+            let normed = writer(plan, id).and_then(|at| match plan.ops[at] {
                 Op::Norm {
                     x,
                     kind: NormKind::Rms { eps },
@@ -98,25 +97,25 @@ fn fold_into_attend(plan: &mut Plan) {
                     ..
                 } if dim == head_dim && n_readers(plan, id) == 1 => Some((at, x, HeadNorm { weight, eps })),
                 _ => None,
+            });
+            match normed {
+                Some((at, x, norm)) => {
+                    removed.push(at);
+                    (x, Some(norm))
+                }
+                None => (id, None),
             }
         };
-        let (q_in, q_head_norm) = match norm_of(q_in) {
-            Some((at, x, norm)) => {
-                removed.push(at);
-                (x, Some(norm))
-            }
+        let (q_in, q_head_norm) = norm_of(q_in);
+        let (k_in, k_head_norm) = match rotated_k {
+            Some((_, k_in)) => norm_of(k_in),
             None => (q_in, None),
         };
-        let (k_in, k_head_norm) = match norm_of(k_in) {
-            Some((at, x, norm)) => {
-                removed.push(at);
-                (x, Some(norm))
-            }
-            None => (k_in, None),
-        };
-        if let Op::Attend { q, k, rope, q_norm, k_norm, .. } = &mut plan.ops[index] {
+        if let Op::Attend { q, kv, rope, q_norm, k_norm, .. } = &mut plan.ops[index] {
             *q = q_in;
-            *k = k_in;
+            if let Some((k, _)) = kv {
+                *k = k_in;
+            }
             *rope = Some(q_rope);
             *q_norm = q_head_norm;
             *k_norm = k_head_norm;

@@ -35,6 +35,10 @@ pub struct WeightId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheId(pub u32);
 
+/// Index of a history in [`Plan::histories`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HistoryId(pub u32);
+
 /// Index of a rotation in [`Plan::ropes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RopeId(pub u32);
@@ -85,6 +89,15 @@ pub struct CacheLayer {
     pub window: Option<usize>,
 }
 
+/// Rows of an intermediate that are kept for later batches, in f32, as a cache keeps keys and values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// Values per row.
+    pub width: usize,
+    /// A token sees its own row and the `window - 1` before it.
+    pub window: usize,
+}
+
 /// A rotary embedding: the angle of pair `i` at position `p` is `p * inv_freq[i]`.
 ///
 /// All published scalings (linear, Llama 3, YaRN, long) come down to this table and `magnitude`.
@@ -98,13 +111,25 @@ pub struct Rope {
     pub style: RopeStyle,
 }
 
-/// Layers whose caches hold the same span of positions and therefore share page tables.
+/// Caches and histories that hold the same span of positions and therefore share page tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheGroup {
     /// `None`: every position is kept. `Some(w)`: only the last `w` positions can be read again.
     pub window: Option<usize>,
     /// The caches in this group.
     pub layers: Vec<CacheId>,
+    /// The histories in this group.
+    pub histories: Vec<HistoryId>,
+}
+
+impl CacheGroup {
+    fn of(groups: &mut Vec<CacheGroup>, window: Option<usize>) -> &mut CacheGroup {
+        let at = groups.iter().position(|group| group.window == window).unwrap_or_else(|| {
+            groups.push(CacheGroup { window, layers: vec![], histories: vec![] });
+            groups.len() - 1
+        });
+        &mut groups[at]
+    }
 }
 
 /// A model's computation. See the module text.
@@ -118,6 +143,8 @@ pub struct Plan {
     pub weights: Vec<Weight>,
     /// Per-layer key-value caches.
     pub caches: Vec<CacheLayer>,
+    /// What else is kept of earlier tokens.
+    pub histories: Vec<History>,
     /// Rotary tables.
     pub ropes: Vec<Rope>,
     /// The vocabulary size: token ids are below it, and the final projection, if there is one, has as many rows.
@@ -133,16 +160,23 @@ pub struct PoolOutput {
     pub width: usize,
 }
 
+impl History {
+    /// What one token costs.
+    pub fn bytes_per_token(&self) -> usize {
+        size_of::<f32>() * self.width
+    }
+}
+
 impl Plan {
-    /// Cache layers grouped by the span that they keep: the full group first (if any), then by window.
+    /// Caches and histories grouped by the span that they keep: the full group first (if any), then by window.
     pub fn cache_groups(&self) -> Vec<CacheGroup> {
         let mut groups: Vec<CacheGroup> = Vec::new();
         for (index, layer) in self.caches.iter().enumerate() {
-            let id = CacheId(index as u32);
-            match groups.iter_mut().find(|group| group.window == layer.window) {
-                Some(group) => group.layers.push(id),
-                None => groups.push(CacheGroup { window: layer.window, layers: vec![id] }),
-            }
+            CacheGroup::of(&mut groups, layer.window).layers.push(CacheId(index as u32));
+        }
+        for (index, history) in self.histories.iter().enumerate() {
+            let group = CacheGroup::of(&mut groups, Some(history.window));
+            group.histories.push(HistoryId(index as u32));
         }
         groups.sort_by_key(|group| group.window);
         groups
@@ -160,6 +194,7 @@ impl Plan {
                 Some(_) => windowed += bytes,
             }
         }
+        windowed += self.histories.iter().map(History::bytes_per_token).sum::<usize>();
         (full, windowed)
     }
 
@@ -219,6 +254,11 @@ impl Plan {
     /// The rotation behind `id`.
     pub fn rope(&self, id: RopeId) -> &Rope {
         &self.ropes[id.0 as usize]
+    }
+
+    /// The history behind `id`.
+    pub fn history(&self, id: HistoryId) -> &History {
+        &self.histories[id.0 as usize]
     }
 
     /// The cache layer behind `id`.

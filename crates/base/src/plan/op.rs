@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{BufferId, CacheId, RopeId, WeightId};
+use super::{BufferId, CacheId, HistoryId, RopeId, WeightId};
 use crate::Segment;
 
 /// How rows are normalized.
@@ -31,8 +31,12 @@ pub enum Activation {
     Gelu,
     /// `max(x, 0)`.
     Relu,
+    /// `max(x, 0)^2`.
+    ReluSquared,
     /// `tanh(x)`.
     Tanh,
+    /// `x`.
+    Identity,
 }
 
 /// Which two values of a head rotate together.
@@ -132,7 +136,7 @@ pub struct Expert {
 /// One operation. Buffers named `x` are read; `out` is written and nothing else.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    /// `out[r] = table[token[r]] * scale`.
+    /// `out[r] = table[token[r]] * scale`; row 0 for a token that the table has no row for.
     Embed {
         /// `(n_vocab, width)`.
         table: WeightId,
@@ -204,15 +208,13 @@ pub enum Op {
         /// As wide as `x`.
         out: BufferId,
     },
-    /// Appends `k`, `v` to the cache, then `out[h] = softmax(scale * q[h] k^T + bias + mask) v`, heads grouped by key-value
+    /// Appends the keys and values of `kv` to the cache, then `out[h] = softmax(scale * q[h] k^T + bias + mask) v`, heads grouped by key-value
     /// head. The mask lets a row see what `sight` says of its own sequence.
     Attend {
         /// `(rows, n_heads * head_dim)`.
         q: BufferId,
-        /// `(rows, n_kv_heads * head_dim)`.
-        k: BufferId,
-        /// `(rows, n_kv_heads * head_dim)`.
-        v: BufferId,
+        /// Keys and values, `(rows, n_kv_heads * head_dim)` each; `None`: an operation before this one has appended them.
+        kv: Option<(BufferId, BufferId)>,
         /// The layer's cache.
         cache: CacheId,
         /// Query heads.
@@ -264,6 +266,73 @@ pub enum Op {
         /// On every value.
         factor: f32,
         /// `(rows, width)`.
+        out: BufferId,
+    },
+    /// A short causal convolution of each column with its own kernel: `out[r][c] = sum over j < n of
+    /// weight[c][j] * x[p - n + 1 + j][c] (+ bias[c])`, where `p` is the position of row `r`, `x` at a position before the first
+    /// is 0, and rows of earlier batches come from the history, to which those of this one are appended.
+    Convolve {
+        /// `(rows, width)`.
+        x: BufferId,
+        /// What is kept of `x`, at least `n` positions of it.
+        history: HistoryId,
+        /// `(width, n)`.
+        weight: WeightId,
+        /// `(width)`.
+        bias: Option<WeightId>,
+        /// `(rows, width)`.
+        out: BufferId,
+    },
+    /// `out[r] = x[r] + sum over j of coefficients[r][first + j] * parts[j][r]`: what each token makes of several streams.
+    Mix {
+        /// `(rows, width)`.
+        x: BufferId,
+        /// `(rows, width)` each.
+        parts: Vec<BufferId>,
+        /// `(rows, at least first + as many as there are parts)`.
+        coefficients: BufferId,
+        /// The first that counts.
+        first: usize,
+        /// `(rows, width)`.
+        out: BufferId,
+    },
+    /// Gives each row of `x` the root mean square of the same row of `like`: `out = x * sqrt(mean(like^2)) /
+    /// sqrt(max(mean(x^2), least))`.
+    Match {
+        /// `(rows, width)`.
+        x: BufferId,
+        /// `(rows, any width)`.
+        like: BufferId,
+        /// Keeps the divisor away from 0.
+        least: f32,
+        /// `(rows, width)`.
+        out: BufferId,
+    },
+    /// Keeps of each row what stands out: `out = max(x - (mean(x) + deviations * sqrt(variance(x))), 0)`.
+    Outliers {
+        /// `(rows, width)`.
+        x: BufferId,
+        /// How many standard deviations above the mean it begins.
+        deviations: f32,
+        /// `(rows, width)`.
+        out: BufferId,
+    },
+    /// `out[r] = x[r] * weight`, column by column.
+    Multiply {
+        /// `(rows, width)`.
+        x: BufferId,
+        /// `(width)`.
+        weight: WeightId,
+        /// `(rows, width)`.
+        out: BufferId,
+    },
+    /// Some neighbouring columns: `out[r][i] = x[r][first + i]`.
+    Columns {
+        /// `(rows, width)`.
+        x: BufferId,
+        /// The first of them.
+        first: usize,
+        /// `(rows, as many as there are)`.
         out: BufferId,
     },
     /// `out = x + y`.
@@ -354,15 +423,23 @@ impl Op {
             | Op::Rope { x, .. }
             | Op::Act { x, .. }
             | Op::Scale { x, .. }
+            | Op::Outliers { x, .. }
+            | Op::Multiply { x, .. }
+            | Op::Columns { x, .. }
+            | Op::Convolve { x, .. }
             | Op::Route { x, .. }
             | Op::SequenceMean { x, .. }
             | Op::Select { x, .. }
             | Op::Pool { x, .. }
             | Op::Logits { x, .. } => vec![*x],
             Op::Linear { x, residual, .. } => std::iter::once(*x).chain(*residual).collect(),
-            Op::Attend { q, k, v, .. } => vec![*q, *k, *v],
+            Op::Attend { q, kv, .. } => {
+                std::iter::once(*q).chain(kv.iter().flat_map(|(k, v)| [*k, *v])).collect()
+            }
             Op::Glu { gate, up, .. } => vec![*gate, *up],
             Op::Add { x, y, .. } => vec![*x, *y],
+            Op::Match { x, like, .. } => vec![*x, *like],
+            Op::Mix { x, parts, coefficients, .. } => [&[*x, *coefficients], &parts[..]].concat(),
             Op::Experts { x, weights, .. } => vec![*x, *weights],
         }
     }
@@ -377,6 +454,12 @@ impl Op {
             | Op::EmbedType { out, .. }
             | Op::Act { out, .. }
             | Op::Scale { out, .. }
+            | Op::Mix { out, .. }
+            | Op::Match { out, .. }
+            | Op::Outliers { out, .. }
+            | Op::Multiply { out, .. }
+            | Op::Columns { out, .. }
+            | Op::Convolve { out, .. }
             | Op::Norm { out, .. }
             | Op::GatedLinear { out, .. }
             | Op::Rope { out, .. }
@@ -398,6 +481,7 @@ impl Op {
                 | Op::EmbedPosition { .. }
                 | Op::EmbedType { .. }
                 | Op::Attend { .. }
+                | Op::Convolve { .. }
                 | Op::SequenceMean { .. }
                 | Op::Select { .. }
                 | Op::Pool { .. }
@@ -415,6 +499,10 @@ impl Op {
             | Op::Rope { x, .. }
             | Op::Act { x, .. }
             | Op::Scale { x, .. }
+            | Op::Outliers { x, .. }
+            | Op::Multiply { x, .. }
+            | Op::Columns { x, .. }
+            | Op::Convolve { x, .. }
             | Op::Route { x, .. }
             | Op::SequenceMean { x, .. }
             | Op::Select { x, .. }
@@ -426,10 +514,12 @@ impl Op {
                     *residual = f(*residual);
                 }
             }
-            Op::Attend { q, k, v, .. } => {
+            Op::Attend { q, kv, .. } => {
                 *q = f(*q);
-                *k = f(*k);
-                *v = f(*v);
+                if let Some((k, v)) = kv {
+                    *k = f(*k);
+                    *v = f(*v);
+                }
             }
             Op::Glu { gate, up, .. } => {
                 *gate = f(*gate);
@@ -438,6 +528,15 @@ impl Op {
             Op::Add { x, y, .. } => {
                 *x = f(*x);
                 *y = f(*y);
+            }
+            Op::Match { x, like, .. } => {
+                *x = f(*x);
+                *like = f(*like);
+            }
+            Op::Mix { x, parts, coefficients, .. } => {
+                *x = f(*x);
+                *coefficients = f(*coefficients);
+                parts.iter_mut().for_each(|part| *part = f(*part));
             }
             Op::Experts { x, weights, .. } => {
                 *x = f(*x);

@@ -23,9 +23,13 @@ impl Backend for ReferenceBackend {
 
     fn load(&self, plan: Plan, limits: ExecutorLimits) -> Result<Box<dyn Executor>, BackendError> {
         let mut group_of_layer = vec![0; plan.caches.len()];
+        let mut group_of_history = vec![0; plan.histories.len()];
         for (group, members) in plan.cache_groups().iter().enumerate() {
             for layer in &members.layers {
                 group_of_layer[layer.0 as usize] = group;
+            }
+            for history in &members.histories {
+                group_of_history[history.0 as usize] = group;
             }
         }
         Ok(Box::new(ReferenceExecutor {
@@ -33,7 +37,9 @@ impl Backend for ReferenceBackend {
             limits,
             backend: *self,
             group_of_layer,
+            group_of_history,
             cache: HashMap::new(),
+            rows: HashMap::new(),
         }))
     }
 }
@@ -45,8 +51,11 @@ struct ReferenceExecutor {
     limits: ExecutorLimits,
     backend: ReferenceBackend,
     group_of_layer: Vec<usize>,
+    group_of_history: Vec<usize>,
     /// (layer, page, token in page) -> its keys and values, all heads.
     cache: HashMap<CacheKey, (Vec<f32>, Vec<f32>)>,
+    /// (history, page, token in page) -> what is kept of it.
+    rows: HashMap<CacheKey, Vec<f32>>,
 }
 
 fn vector(weight: &Weight) -> Vec<f32> {
@@ -135,7 +144,9 @@ impl Executor for ReferenceExecutor {
             match op {
                 Op::Embed { table, scale, out } => {
                     let rows = batch.tokens.iter().map(|&token| {
-                        let mut row = self.table_row(*table, token as usize);
+                        let token = token as usize;
+                        let is_there = token < self.plan.weight(*table).n_rows;
+                        let mut row = self.table_row(*table, if is_there { token } else { 0 });
                         row.iter_mut().for_each(|v| *v *= scale);
                         row
                     });
@@ -202,8 +213,7 @@ impl Executor for ReferenceExecutor {
                 }
                 Op::Attend {
                     q,
-                    k,
-                    v,
+                    kv,
                     cache,
                     n_heads,
                     scale,
@@ -224,6 +234,7 @@ impl Executor for ReferenceExecutor {
                         let pages = segment.pages[group];
                         let key = |p: usize| (cache.0 as usize, pages[p / PAGE_TOKENS], p % PAGE_TOKENS);
                         for row in segment.rows.clone() {
+                            let Some((k, v)) = kv else { continue };
                             let rope = rope.map(|id| (self.plan.rope(id), position[row]));
                             let k = self.prepare_heads(&values[k][row], dim, *k_norm, rope);
                             self.cache.insert(key(position[row]), (k, values[v][row].clone()));
@@ -278,6 +289,61 @@ impl Executor for ReferenceExecutor {
                 }
                 Op::Scale { x, factor, out } => {
                     let rows = values[x].iter().map(|x| x.iter().map(|x| factor * x).collect()).collect();
+                    values.insert(*out, rows);
+                }
+                Op::Convolve { x, history, weight, bias, out } => {
+                    let (history, n) = (history.0 as usize, self.plan.history(*history).window);
+                    let group = self.group_of_history[history];
+                    let bias = bias.map(|id| vector(self.plan.weight(id)));
+                    let mut rows = vec![Vec::new(); batch.tokens.len()];
+                    for segment in batch.segments {
+                        let pages = segment.pages[group];
+                        let key = |p: usize| (history, pages[p / PAGE_TOKENS], p % PAGE_TOKENS);
+                        for row in segment.rows.clone() {
+                            let here = position[row];
+                            self.rows.insert(key(here), values[x][row].clone());
+                            let seen = (here + 1).saturating_sub(n)..here + 1;
+                            let seen: Vec<&Vec<f32>> = seen.map(|p| &self.rows[&key(p)]).collect();
+                            let value = |c: usize| {
+                                let column: Vec<f32> = seen.iter().map(|row| row[c]).collect();
+                                let bias = bias.as_ref().map_or(0.0, |bias| bias[c]);
+                                ops::convolve(&column, &self.table_row(*weight, c), bias)
+                            };
+                            rows[row] = (0..values[x][row].len()).map(value).collect();
+                        }
+                    }
+                    values.insert(*out, rows);
+                }
+                Op::Mix { x, parts, coefficients, first, out } => {
+                    let mut rows = values[x].clone();
+                    for (m, row) in rows.iter_mut().enumerate() {
+                        for (part, factor) in parts.iter().zip(&values[coefficients][m][*first..]) {
+                            row.iter_mut().zip(&values[part][m]).for_each(|(sum, v)| *sum += factor * v);
+                        }
+                    }
+                    values.insert(*out, rows);
+                }
+                Op::Match { x, like, least, out } => {
+                    let mut rows = values[x].clone();
+                    for (row, like) in rows.iter_mut().zip(&values[like]) {
+                        ops::match_size(row, like, *least);
+                    }
+                    values.insert(*out, rows);
+                }
+                Op::Outliers { x, deviations, out } => {
+                    let mut rows = values[x].clone();
+                    rows.iter_mut().for_each(|row| ops::outliers(row, *deviations));
+                    values.insert(*out, rows);
+                }
+                Op::Multiply { x, weight, out } => {
+                    let weight = vector(self.plan.weight(*weight));
+                    let rows = values[x].iter();
+                    let rows = rows.map(|x| x.iter().zip(&weight).map(|(x, w)| x * w).collect()).collect();
+                    values.insert(*out, rows);
+                }
+                Op::Columns { x, first, out } => {
+                    let n = self.plan.buffer(*out).width;
+                    let rows = values[x].iter().map(|x| x[*first..*first + n].to_vec()).collect();
                     values.insert(*out, rows);
                 }
                 Op::Add { x, y, out } => {
@@ -360,10 +426,18 @@ impl Executor for ReferenceExecutor {
                 }
             }
         }
+        for history in (0..self.plan.histories.len()).filter(|&id| self.group_of_history[id] == group) {
+            for token in 0..n_tokens {
+                if let Some(row) = self.rows.get(&(history, from, token)).cloned() {
+                    self.rows.insert((history, to, token), row);
+                }
+            }
+        }
     }
 
     fn memory(&self) -> usize {
-        self.cache.values().map(|(k, v)| 4 * (k.len() + v.len())).sum()
+        let cached: usize = self.cache.values().map(|(k, v)| 4 * (k.len() + v.len())).sum();
+        cached + self.rows.values().map(|row| 4 * row.len()).sum::<usize>()
     }
 }
 

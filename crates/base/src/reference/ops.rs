@@ -51,7 +51,9 @@ pub fn activation(act: Activation, x: f32) -> f32 {
         }
         Activation::Gelu => 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)),
         Activation::Relu => x.max(0.0),
+        Activation::ReluSquared => x.max(0.0).powi(2),
         Activation::Tanh => x.tanh(),
+        Activation::Identity => x,
     };
     y as f32
 }
@@ -86,6 +88,33 @@ pub fn attend(
         let sum: f64 = weights.iter().zip(values).map(|(weight, value)| weight * f64::from(value[d])).sum();
         *out = (sum / total) as f32;
     }
+}
+
+/// The mean of the squares.
+fn mean_square(x: &[f32]) -> f64 {
+    x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / x.len() as f64
+}
+
+/// Gives `x` the root mean square of `like`: see [`Op::Match`](crate::Op::Match).
+pub fn match_size(x: &mut [f32], like: &[f32], least: f32) {
+    let factor = (mean_square(like) / mean_square(x).max(f64::from(least))).sqrt();
+    x.iter_mut().for_each(|v| *v = (f64::from(*v) * factor) as f32);
+}
+
+/// Keeps what stands out: see [`Op::Outliers`](crate::Op::Outliers).
+pub fn outliers(x: &mut [f32], deviations: f32) {
+    let mean = x.iter().map(|&v| f64::from(v)).sum::<f64>() / x.len() as f64;
+    let variance = x.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / x.len() as f64;
+    let least = mean + f64::from(deviations) * variance.sqrt();
+    x.iter_mut().for_each(|v| *v = (f64::from(*v) - least).max(0.0) as f32);
+}
+
+/// One value of a convolution: `rows` are the last of the column, of which the last is the token's own; what is missing at
+/// their beginning is 0.
+pub fn convolve(rows: &[f32], kernel: &[f32], bias: f32) -> f32 {
+    let terms = rows.iter().rev().zip(kernel.iter().rev());
+    let sum: f64 = terms.map(|(&row, &weight)| f64::from(row) * f64::from(weight)).sum();
+    (sum + f64::from(bias)) as f32
 }
 
 /// The weights of the `n_used` best of some experts: see [`Op::Route`](crate::Op::Route).
@@ -176,7 +205,10 @@ mod tests {
             (Activation::GeluTanh, 1.0, 0.841_192),
             (Activation::GeluTanh, -2.0, -0.045_402_3),
             (Activation::Relu, -1.0, 0.0),
+            (Activation::ReluSquared, -1.0, 0.0),
+            (Activation::ReluSquared, 3.0, 9.0),
             (Activation::Tanh, 0.5, 0.462_117_17),
+            (Activation::Identity, -2.5, -2.5),
         ];
         for (act, x, expected) in table {
             let got = activation(act, x);
@@ -195,6 +227,33 @@ mod tests {
         rope(&table(RopeStyle::Halves), 3, &mut head);
         let expected = [3f32.cos(), -2.0 * 1.5f32.sin(), 3f32.sin(), 2.0 * 1.5f32.cos()];
         assert!(head.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{head:?}");
+    }
+
+    #[test]
+    fn rows_are_resized_and_cut() {
+        // Worked out by hand: mean squares 9 and 4; mean 2, standard deviation 2.
+        let mut x = [3.0, -3.0];
+        match_size(&mut x, &[2.0, 2.0, -2.0], 1e-5);
+        assert_eq!(x, [2.0, -2.0]);
+        let mut small = [1e-3, -1e-3];
+        match_size(&mut small, &[2.0], 4.0);
+        assert_eq!(small, [1e-3, -1e-3]);
+        let mut x = [0.0, 4.0, 0.0, 4.0];
+        outliers(&mut x, 0.5);
+        assert_eq!(x, [0.0, 1.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn convolutions_see_what_stands_before() {
+        // Worked out by hand.
+        for (rows, kernel, bias, expected) in [
+            (&[1.0, 2.0, 3.0][..], &[10.0, 100.0, 1000.0][..], 0.0, 3210.0),
+            (&[2.0, 3.0], &[10.0, 100.0, 1000.0], 0.5, 3200.5),
+            (&[9.0, 1.0, 2.0, 3.0], &[10.0, 100.0], 0.0, 320.0),
+            (&[], &[10.0], -1.0, -1.0),
+        ] {
+            assert_eq!(convolve(rows, kernel, bias), expected, "{rows:?}");
+        }
     }
 
     #[test]

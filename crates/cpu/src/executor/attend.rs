@@ -269,9 +269,10 @@ impl CpuExecutor {
                 let from = step.q.row(row).add(head * step.head_dim);
                 self.prepare_head(from, to, step, &step.q_norm, row, scale);
             }
+            let Some((k, v)) = &step.kv else { return };
             let at = kv_head * step.head_dim;
-            self.prepare_head(step.k.row(row).add(at), scratch.head, step, &step.k_norm, row, 1.0);
-            let value = step.v.row(row).add(at);
+            self.prepare_head(k.row(row).add(at), scratch.head, step, &step.k_norm, row, 1.0);
+            let value = v.row(row).add(at);
             std::ptr::write_bytes(scratch.head2, 0, padded);
             std::ptr::copy_nonoverlapping(value, scratch.head2, step.head_dim);
             let append = self.kernels.append(self.limits.cache_type);

@@ -5,17 +5,19 @@
 //! within a phase threads take disjoint items, and a barrier ends it.
 
 mod attend;
+mod convolve;
 mod experts;
 mod linear;
 mod pooling;
 mod run;
 mod step;
+mod streams;
 
 use std::sync::atomic::AtomicUsize;
 
 use whit_base::{
-    Backend, BackendError, Batch, Executor, ExecutorLimits, NO_PAGE, PAGE_TOKENS, Plan, PoolOutput,
-    assign_slots, fuse,
+    Backend, BackendError, Batch, CacheGroup, Executor, ExecutorLimits, NO_PAGE, PAGE_TOKENS, Plan,
+    PoolOutput, assign_slots, fuse,
 };
 
 use crate::cache::{Cache, padded_head_dim};
@@ -24,6 +26,7 @@ use crate::level::{Level, LevelError};
 use crate::memory::Memory;
 use crate::pool::Pool;
 use attend::{CutLimits, GroupItems};
+use convolve::KeptRows;
 use experts::Gathered;
 use step::{Buf, RopeTable, Step};
 
@@ -95,6 +98,8 @@ pub(crate) struct CpuExecutor {
     pub(crate) steps: Vec<Step>,
     pub(crate) ropes: Vec<RopeTable>,
     pub(crate) cache: Cache,
+    /// By history.
+    kept: Vec<KeptRows>,
     windows: Vec<Option<usize>>,
     limits: ExecutorLimits,
     n_vocab: usize,
@@ -137,6 +142,13 @@ impl CpuExecutor {
         }
         let plan = fuse(plan);
         let cache = Cache::new(&plan, &groups, limits.cache_type, &limits.n_pages)?;
+
+        let mut kept = Vec::new();
+        for (id, history) in plan.histories.iter().enumerate() {
+            let is_in = |group: &CacheGroup| group.histories.iter().any(|other| other.0 as usize == id);
+            let group = groups.iter().position(is_in).unwrap_or(0);
+            kept.push(KeptRows::new(history, group, limits.n_pages[group])?);
+        }
 
         let slots = assign_slots(&plan);
         let mut buffers = Vec::new();
@@ -237,6 +249,7 @@ impl CpuExecutor {
             steps,
             ropes,
             cache,
+            kept,
             windows: groups.iter().map(|group| group.window).collect(),
             n_vocab: plan.n_vocab,
             n_positions: n_positions.unwrap_or(u32::MAX as usize),
@@ -255,6 +268,10 @@ impl CpuExecutor {
             limits,
             _plan: plan,
         })
+    }
+
+    pub(crate) fn kept_rows(&self, history: usize) -> &KeptRows {
+        &self.kept[history]
     }
 
     /// Checks everything about a batch that pointers will rely on.
@@ -364,11 +381,15 @@ impl Executor for CpuExecutor {
 
     fn copy_page(&mut self, group: usize, from: u32, to: u32, _n_tokens: usize) {
         self.cache.copy_page(group, from as usize, to as usize);
+        for kept in self.kept.iter_mut().filter(|kept| kept.group == group) {
+            kept.copy_page(from as usize, to as usize);
+        }
     }
 
     fn memory(&self) -> usize {
         let buffers: usize = self.buffers.iter().map(Memory::len).sum();
         let scratch: usize = self.scratch.iter().map(|scratch| scratch.memory.len()).sum();
-        buffers + scratch + self.cache.bytes() + self.queries.len() + self.partials.len()
+        let kept: usize = self.kept.iter().map(KeptRows::bytes).sum();
+        buffers + scratch + self.cache.bytes() + kept + self.queries.len() + self.partials.len()
     }
 }

@@ -91,7 +91,8 @@ impl CpuExecutor {
             match step {
                 Step::Embed { table, scale, out } => {
                     self.for_rows(n_rows(out), worker, |m| {
-                        self.embed(table, *scale, out, batch.tokens[m] as usize, m)
+                        let token = batch.tokens[m] as usize;
+                        self.embed(table, *scale, out, if token < table.n_rows { token } else { 0 }, m)
                     });
                 }
                 Step::EmbedPosition { table, out } => self.for_rows(n_rows(out), worker, |m| {
@@ -137,6 +138,19 @@ impl CpuExecutor {
                 Step::Scale { x, factor, out } => self.for_rows(n_rows(out), worker, |m| {
                     std::ptr::copy_nonoverlapping(x.row(m), out.row(m), out.width);
                     (kernels.scale)(out.row(m), *factor, out.width);
+                    out.round(kernels, m, 0, out.width);
+                }),
+                Step::Convolve(step) => self.convolve(step, batch, worker),
+                Step::Mix(step) => self.mix(step, n_rows(&step.out), worker),
+                Step::Match { x, like, least, out } => {
+                    self.match_size((x, like, out), *least, n_rows(out), worker);
+                }
+                Step::Outliers { x, deviations, out } => {
+                    self.outliers((x, out), *deviations, n_rows(out), worker);
+                }
+                Step::Multiply { x, weight, out } => self.multiply((x, out), weight, n_rows(out), worker),
+                Step::Columns { x, first, out } => self.for_rows(n_rows(out), worker, |m| {
+                    std::ptr::copy_nonoverlapping(x.row(m).add(*first), out.row(m), out.width);
                     out.round(kernels, m, 0, out.width);
                 }),
                 Step::Add { x, y, out } => self.for_rows(n_rows(out), worker, |m| {

@@ -6,8 +6,10 @@ use whit_base::{
     Rows, Sharpening, Sight, Weight, WeightId,
 };
 
+use super::convolve::ConvolveStep;
 use super::experts::ExpertsStep;
 use super::pooling::PoolStep;
+use super::streams::MixStep;
 use crate::kernels::attention::bias_row;
 use crate::kernels::rows::rope_table_len;
 use crate::kernels::{Kernels, QuantMatrix};
@@ -111,8 +113,8 @@ pub(crate) struct GatedStep {
 
 pub(crate) struct AttendStep {
     pub(crate) q: Buf,
-    pub(crate) k: Buf,
-    pub(crate) v: Buf,
+    /// What goes into the cache before.
+    pub(crate) kv: Option<(Buf, Buf)>,
     pub(crate) out: Buf,
     pub(crate) cache: usize,
     pub(crate) window: Option<usize>,
@@ -166,6 +168,12 @@ pub(crate) enum Step {
     Glu { gate: Buf, up: Buf, act: Activation, out: Buf },
     Act { x: Buf, act: Activation, out: Buf },
     Scale { x: Buf, factor: f32, out: Buf },
+    Convolve(ConvolveStep),
+    Mix(MixStep),
+    Match { x: Buf, like: Buf, least: f32, out: Buf },
+    Outliers { x: Buf, deviations: f32, out: Buf },
+    Multiply { x: Buf, weight: Vector, out: Buf },
+    Columns { x: Buf, first: usize, out: Buf },
     Add { x: Buf, y: Buf, out: Buf },
     Route { x: Buf, n_used: usize, normalize: bool, out: Buf },
     Experts(ExpertsStep),
@@ -351,8 +359,7 @@ pub(crate) fn compile(plan: &Plan, bufs: &[Option<Buf>], kernels: &Kernels) -> R
             }
             Op::Attend {
                 q,
-                k,
-                v,
+                kv,
                 cache,
                 n_heads,
                 scale,
@@ -368,8 +375,7 @@ pub(crate) fn compile(plan: &Plan, bufs: &[Option<Buf>], kernels: &Kernels) -> R
                 let layer = plan.cache(*cache);
                 Step::Attend(Box::new(AttendStep {
                     q: buf(*q)?,
-                    k: buf(*k)?,
-                    v: buf(*v)?,
+                    kv: kv.map(|(k, v)| Ok::<_, String>((buf(k)?, buf(v)?))).transpose()?,
                     out: buf(*out)?,
                     cache: cache.0 as usize,
                     window: layer.window,
@@ -392,6 +398,31 @@ pub(crate) fn compile(plan: &Plan, bufs: &[Option<Buf>], kernels: &Kernels) -> R
             }
             Op::Act { x, act, out } => Step::Act { x: buf(*x)?, act: *act, out: buf(*out)? },
             Op::Scale { x, factor, out } => Step::Scale { x: buf(*x)?, factor: *factor, out: buf(*out)? },
+            Op::Convolve { x, history, weight, bias, out } => {
+                let kernels = vector(plan.weight(*weight));
+                let n = plan.weight(*weight).n_cols;
+                let taps =
+                    (0..n).flat_map(|tap| kernels.chunks_exact(n).map(move |kernel| kernel[tap])).collect();
+                let (bias, history) = (optional(*bias), history.0 as usize);
+                Step::Convolve(ConvolveStep { x: buf(*x)?, history, taps, bias, out: buf(*out)? })
+            }
+            Op::Mix { x, parts, coefficients, first, out } => Step::Mix(MixStep {
+                x: buf(*x)?,
+                parts: parts.iter().map(|&part| buf(part)).collect::<Result<_, _>>()?,
+                coefficients: buf(*coefficients)?,
+                first: *first,
+                out: buf(*out)?,
+            }),
+            Op::Match { x, like, least, out } => {
+                Step::Match { x: buf(*x)?, like: buf(*like)?, least: *least, out: buf(*out)? }
+            }
+            Op::Outliers { x, deviations, out } => {
+                Step::Outliers { x: buf(*x)?, deviations: *deviations, out: buf(*out)? }
+            }
+            Op::Multiply { x, weight, out } => {
+                Step::Multiply { x: buf(*x)?, weight: vector(plan.weight(*weight)), out: buf(*out)? }
+            }
+            Op::Columns { x, first, out } => Step::Columns { x: buf(*x)?, first: *first, out: buf(*out)? },
             Op::Add { x, y, out } => Step::Add { x: buf(*x)?, y: buf(*y)?, out: buf(*out)? },
             Op::Route { x, n_used, normalize, out } => {
                 Step::Route { x: buf(*x)?, n_used: *n_used, normalize: *normalize, out: buf(*out)? }

@@ -157,7 +157,12 @@ unsafe fn activate<S: Simd>(act: Activation, x: S::V) -> S::V {
                 S::mul(S::mul(S::splat(0.5), x), S::add(one, erf::<S>(S::mul(x, S::splat(0.707_106_77)))))
             }
             Activation::Relu => S::max(x, S::splat(0.0)),
+            Activation::ReluSquared => {
+                let x = S::max(x, S::splat(0.0));
+                S::mul(x, x)
+            }
             Activation::Tanh => tanh::<S>(x),
+            Activation::Identity => x,
         }
     }
 }
@@ -202,7 +207,9 @@ pub(crate) unsafe fn glu<S: Simd>(
             Activation::GeluTanh => arm!(Activation::GeluTanh),
             Activation::Gelu => arm!(Activation::Gelu),
             Activation::Relu => arm!(Activation::Relu),
+            Activation::ReluSquared => arm!(Activation::ReluSquared),
             Activation::Tanh => arm!(Activation::Tanh),
+            Activation::Identity => arm!(Activation::Identity),
         }
     }
 }
@@ -222,7 +229,9 @@ pub(crate) unsafe fn act<S: Simd>(act: Activation, x: *const f32, out: *mut f32,
             Activation::GeluTanh => arm!(Activation::GeluTanh),
             Activation::Gelu => arm!(Activation::Gelu),
             Activation::Relu => arm!(Activation::Relu),
+            Activation::ReluSquared => arm!(Activation::ReluSquared),
             Activation::Tanh => arm!(Activation::Tanh),
+            Activation::Identity => arm!(Activation::Identity),
         }
     }
 }

@@ -92,6 +92,16 @@ fn assert_close(what: &str, got: &[f32], expected: &[f32], scale: f32, tolerance
     }
 }
 
+const ACTIVATIONS: [Activation; 7] = [
+    Activation::Silu,
+    Activation::GeluTanh,
+    Activation::Gelu,
+    Activation::Relu,
+    Activation::ReluSquared,
+    Activation::Tanh,
+    Activation::Identity,
+];
+
 #[test]
 fn hot_formats_are_native_on_every_simd_level() {
     for kernels in levels().iter().filter(|kernels| kernels.level != Level::Scalar) {
@@ -337,9 +347,7 @@ fn row_operations_match_the_scalar_truth() {
             };
             assert_close(&what("layer_norm"), &got, &expected, 1.0, 1e-5);
 
-            for act in
-                [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu, Activation::Tanh]
-            {
+            for act in ACTIVATIONS {
                 // Far tails too, where an exponential would overflow.
                 let gate: Vec<f32> =
                     x.iter().enumerate().map(|(i, v)| v * [1.0, 8.0, 100.0, 1e4][i % 4]).collect();
@@ -356,9 +364,7 @@ fn row_operations_match_the_scalar_truth() {
                     );
                 }
             }
-            for act in
-                [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu, Activation::Tanh]
-            {
+            for act in ACTIVATIONS {
                 unsafe { (kernels.act)(act, x.as_ptr(), got.as_mut_ptr(), n) };
                 let acted: Vec<f32> = x.iter().map(|&x| ops::activation(act, x)).collect();
                 assert_close(&what("act"), &got, &acted, 1.0, 2e-6);

@@ -83,7 +83,8 @@ fn values(gguf: &Gguf, tensor: &Value, shape: &[usize]) -> Vec<u8> {
         let at = tensor["at"].as_u64().unwrap() as usize;
         return stored[at * n_bytes..(at + 1) * n_bytes].to_vec();
     }
-    if way == "beside" {
+    if way == "beside" || way == "below" {
+        let n_rows = if way == "below" { 1 } else { n_rows };
         let second = gguf.tensor_bytes(gguf.tensor(tensor["and"].as_str().unwrap()).unwrap());
         let half = n_bytes / n_rows / 2;
         let halves = stored.chunks_exact(half).zip(second.chunks_exact(half));

@@ -7,8 +7,8 @@ norms of Gemma, to which 1 was added) are written out. The digest of each tensor
 `transformers` did.
 
 Ways: `same`; `pairs`: rows of so many heads went from halves to pairs; `turned`: transposed; `part`: one of the matrices, or
-vectors, that stand in one tensor; `beside`: rows of two tensors in turns, for each of the matrices in them; `values`:
-hexadecimal.
+vectors, that stand in one tensor; `beside`: rows of two tensors in turns, for each of the matrices in them; `below`:
+two tensors, one below the other; `values`: hexadecimal.
 """
 
 import hashlib
@@ -43,6 +43,10 @@ def find(values, stored, n_heads):
             for second, more in stored.items():
                 if more.shape == other.shape and np.array_equal(np.concatenate([other, more], 1), values):
                     return {"from": name, "way": "beside", "and": second}
+        if values.ndim == 2 and other.shape == (values.shape[0] // 2, values.shape[1]):
+            for second, more in stored.items():
+                if more.shape == other.shape and np.array_equal(np.concatenate([other, more]), values):
+                    return {"from": name, "way": "below", "and": second}
     return {"way": "values", "hex": np.ascontiguousarray(values).tobytes().hex()}
 
 

@@ -32,6 +32,11 @@ MINISTRAL = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=
 HALVES = ("input_layernorm", "post_attention_layernorm", "model.norm")
 SANDWICH = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm", "model.norm")
 LAYER_NORMS = dict(layer_norm_eps=1e-5)
+KINDS = ["sliding_attention", "full_attention"]
+
+
+def two_ropes(full=None, local=None):
+    return dict(rope_parameters={"full_attention": full or rope(5e5), "sliding_attention": local or rope(5e5)})
 
 
 def norms(*names):
@@ -48,6 +53,23 @@ def swap(one, other):
 
 def biases(*names):
     return {f"{name} bias": no(f"{name}.bias") for name in names}
+
+
+GEMMA4_ROPE = {"full_attention": rope(1e6, rope_type="proportional", partial_rotary_factor=0.25), "sliding_attention": rope(1e4)}
+
+
+def gemma4_rope(**full):
+    return dict(rope_parameters={**GEMMA4_ROPE, "full_attention": {**GEMMA4_ROPE["full_attention"], **full}})
+
+
+def taps(which):
+    """One of the taps of short convolutions to zero."""
+    keep = torch.tensor([float(i != which) for i in range(3)])
+    return lambda weights: {k: v * keep if k.endswith("conv.conv.weight") else v for k, v in weights.items()}
+
+
+def scalars(weights):
+    return {k: torch.ones_like(v) if k.endswith("layer_scalar") else v for k, v in weights.items()}
 
 
 # As MODELS of make_golden.py; `family` names the classes of transformers, `ctx` the longest context that the answer is for.
@@ -177,6 +199,108 @@ FAMILIES = {
         config=dict(n_layer=2, n_head=2, n_embd=32, n_positions=128, n_ctx=128, tie_word_embeddings=True),
         without={"positions": no("wpe.weight"), "tanh gelu": dict(activation_function="relu"), **norms("ln_1", "ln_2", "ln_f"),
                  **biases("c_attn", "attn.c_proj", "c_fc", "mlp.c_proj", "ln_1", "ln_2", "ln_f")}),
+    "gemma4": dict(
+        # As the sizes named E: small embeddings for each layer, the last layers without keys and values of their own, and wider.
+        family="Gemma4Text", class_name="Gemma4ForCausalLM", n_prompt=40,
+        config=dict(num_hidden_layers=5, hidden_size=32, num_attention_heads=2, num_key_value_heads=1, head_dim=8, global_head_dim=16, rms_norm_eps=1e-6,
+                    sliding_window=8, layer_types=[*KINDS, KINDS[0], *KINDS], num_kv_shared_layers=2, use_double_wide_mlp=True,
+                    vocab_size_per_layer_input=N_VOCAB, hidden_size_per_layer_input=8, final_logit_softcapping=8.0,
+                    tie_word_embeddings=True, rope_parameters=GEMMA4_ROPE),
+        without={"window, one more": dict(sliding_window=9), "window, one less": dict(sliding_window=7), "logit cap": dict(final_logit_softcapping=None),
+                 "part of a head": gemma4_rope(partial_rotary_factor=1.0), "global rope base": gemma4_rope(rope_theta=1e4),
+                 "factors": scalars, **norms("q_norm", "k_norm", "per_layer_projection_norm", "post_per_layer_input_norm", *SANDWICH),
+                 "token's own": no("embed_tokens_per_layer.weight"), "stream's part": no("per_layer_model_projection.weight")}),
+    "gemma4-wide": dict(
+        # As the largest: values that are the keys, fewer heads in global layers, nothing shared.
+        family="Gemma4Text", class_name="Gemma4ForCausalLM", n_prompt=40,
+        config=dict(num_hidden_layers=2, hidden_size=32, num_attention_heads=4, num_key_value_heads=2, num_global_key_value_heads=1, head_dim=8, global_head_dim=16,
+                    rms_norm_eps=1e-6, sliding_window=8, layer_types=KINDS, attention_k_eq_v=True, hidden_size_per_layer_input=0,
+                    tie_word_embeddings=True, rope_parameters=GEMMA4_ROPE),
+        without={"window, one more": dict(sliding_window=9), "window, one less": dict(sliding_window=7), **norms("q_norm", "k_norm")}),
+    "gemma3n": dict(
+        family="Gemma3nText", class_name="Gemma3nForCausalLM", n_prompt=40,
+        config=dict(num_hidden_layers=4, hidden_size=32, num_attention_heads=2, num_key_value_heads=1, head_dim=16, rms_norm_eps=1e-6,
+                    intermediate_size=[32] * 4, sliding_window=8, layer_types=KINDS * 2, num_kv_shared_layers=2, laurel_rank=8,
+                    activation_sparsity_pattern=[0.75, 0.0, 0.0, 0.5], vocab_size_per_layer_input=N_VOCAB, hidden_size_per_layer_input=8,
+                    final_logit_softcapping=8.0, tie_word_embeddings=True,
+                    rope_parameters={"full_attention": rope(1e6), "sliding_attention": rope(1e4)}),
+        without={"window, one more": dict(sliding_window=9), "window, one less": dict(sliding_window=7), "outliers": dict(activation_sparsity_pattern=[0.0] * 4),
+                 "outliers, fewer": dict(activation_sparsity_pattern=[0.75, 0.0, 0.0, 0.6]), "token's own": no("embed_tokens_per_layer.weight"),
+                 "stream's part": no("per_layer_model_projection.weight"), "factor": no("correct_output_scale"),
+                 "streams in": no("altup_projections.2.weight"), "streams out": no("altup_unembed_projections.2.weight"),
+                 "prediction": no("prediction_coefs.weight"), "correction": no("correction_coefs.weight"), "laurel": no("linear_right.weight"),
+                 **norms("q_norm", "k_norm", "post_laurel_norm", "router_norm", "post_per_layer_input_norm", *SANDWICH)}),
+    "lfm2": dict(
+        family="Lfm2", n_prompt=40,
+        # 48 becomes a feed-forward part of 32.
+        config=dict(num_hidden_layers=4, hidden_size=32, num_attention_heads=4, num_key_value_heads=2, norm_eps=1e-5, intermediate_size=48,
+                    block_multiple_of=32, conv_L_cache=3, layer_types=["conv", "full_attention", "conv", "conv"], tie_word_embeddings=True,
+                    rope_parameters=rope(1e6)),
+        without={"token's own": taps(2), "token before": taps(1), "token before that": taps(0), "rope base": dict(rope_parameters=rope(1e4)),
+                 **norms("q_layernorm", "k_layernorm", "operator_norm", "ffn_norm", "embedding_norm")}),
+    "granite4": dict(
+        # A dense size of Granite 4, whose type of model is that of the sizes with state spaces and experts.
+        family="GraniteMoeHybrid", n_prompt=24,
+        config=dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-5, shared_intermediate_size=32,
+                    layer_types=["attention"] * 2, num_local_experts=0, num_experts_per_tok=0, position_embedding_type="rope",
+                    mamba_n_heads=8, mamba_d_head=8, mamba_d_state=8, embedding_multiplier=3.0, attention_multiplier=0.2,
+                    residual_multiplier=0.5, logits_scaling=0.5, tie_word_embeddings=False, rope_parameters=rope(1e4)),
+        without={"rotation": dict(position_embedding_type=None), "residual factor": dict(residual_multiplier=1.0), **norms(*HALVES)}),
+    "olmo3": dict(
+        family="Olmo3", n_prompt=40,
+        config=dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-6, max_position_embeddings=256,
+                    sliding_window=8, layer_types=KINDS, tie_word_embeddings=False, **two_ropes(full=rope(5e5, **base.YARN4))),
+        without={"window, one more": dict(sliding_window=9), "window, one less": dict(sliding_window=7), "kinds": dict(layer_types=KINDS[::-1]),
+                 "yarn": two_ropes(), "yarn on the global layer alone": two_ropes(*[rope(5e5, **base.YARN4)] * 2),
+                 **norms("q_norm", "k_norm", "post_attention_layernorm", "post_feedforward_layernorm", "model.norm")}),
+    "exaone4": dict(
+        family="Exaone4", n_prompt=24,
+        config=dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-5, sliding_window=None,
+                    layer_types=["full_attention"] * 2, tie_word_embeddings=True, rope_parameters=rope(1e4, **base.LLAMA3)),
+        without={"llama3 scaling": dict(rope_parameters=rope(1e4)), "rotation": dict(sliding_window=512),
+                 **norms("q_norm", "k_norm", "post_attention_layernorm", "post_feedforward_layernorm", "model.norm")}),
+    "exaone4-window": dict(
+        family="Exaone4", n_prompt=40,
+        config=dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-5, sliding_window=8,
+                    layer_types=KINDS, tie_word_embeddings=False, rope_parameters=rope(1e4)),
+        without={"window, one more": dict(sliding_window=9), "window, one less": dict(sliding_window=7), "kinds": dict(layer_types=KINDS[::-1]),
+                 "rope base": dict(rope_parameters=rope(1e6))}),
+    "glm4": dict(
+        family="Glm4", n_prompt=24,
+        config=dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16, rms_norm_eps=1e-6, attention_bias=True,
+                    tie_word_embeddings=False, rope_parameters=rope(1e4, partial_rotary_factor=0.5)),
+        without={"part of a head": dict(rope_parameters=rope(1e4, partial_rotary_factor=1.0)), **biases("q_proj", "k_proj", "v_proj"),
+                 **norms("post_self_attn_layernorm", "post_mlp_layernorm", *HALVES)}),
+    "ernie45": dict(
+        family="Ernie4_5", n_prompt=24,
+        config=dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16, rms_norm_eps=1e-5, use_bias=False,
+                    tie_word_embeddings=False, rope_parameters=rope(5e5)),
+        without={"rope base": dict(rope_parameters=rope(1e4)), **norms(*HALVES)}),
+    "hunyuan": dict(
+        family="HunYuanDenseV1", n_prompt=24,
+        config=dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16, rms_norm_eps=1e-5,
+                    max_position_embeddings=32768, tie_word_embeddings=False, rope_parameters=rope(1e4, rope_type="dynamic", alpha=1000.0, factor=1.0)),
+        without={"stretch of the base": dict(rope_parameters=rope(1e4)), **norms("query_layernorm", "key_layernorm", *HALVES)}),
+    "arcee": dict(
+        family="Arcee", n_prompt=24,
+        config=dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8, rms_norm_eps=1e-5, intermediate_size=64,
+                    max_position_embeddings=256, tie_word_embeddings=False, rope_parameters=rope(1e4, **base.YARN4)),
+        without={"square": dict(hidden_act="relu"), "yarn": dict(rope_parameters=rope(1e4)), **norms(*HALVES)}),
+    "starcoder2": dict(
+        family="Starcoder2", n_prompt=40,
+        config=dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, norm_epsilon=1e-5, intermediate_size=64,
+                    sliding_window=8, use_bias=True, tie_word_embeddings=True, rope_parameters=rope(1e5)),
+        # As Mistral's, the converter leaves it out.
+        keys={"starcoder2.attention.sliding_window": 8},
+        without={"window": dict(sliding_window=None), "window, one more": dict(sliding_window=9), "window, one less": dict(sliding_window=7),
+                 **norms(*HALVES), **biases("q_proj", "k_proj", "v_proj", "o_proj", "c_fc", "c_proj", *HALVES)}),
+    "cohere2": dict(
+        family="Cohere2", n_prompt=40,
+        config=dict(num_hidden_layers=4, num_attention_heads=2, num_key_value_heads=1, layer_norm_eps=1e-5, sliding_window=8, logit_scale=0.5,
+                    rotary_pct=1.0, tie_word_embeddings=True, rope_parameters=rope(5e4)),
+        without={"window, one more": dict(sliding_window=9), "window, one less": dict(sliding_window=7), "logit factor": dict(logit_scale=1.0),
+                 "fourth layer global": dict(layer_types=["sliding_attention"] * 4), "rope base": dict(rope_parameters=rope(1e6)),
+                 **norms("input_layernorm", "model.norm")}),
 }
 
 
@@ -188,13 +312,15 @@ def draw_weights(shapes, gemma, seed):
         shape = shapes[name]
         noise = rng.standard_normal(shape)
         stem = name.rsplit(".", 1)[0]
-        if len(shape) == 1 and name.endswith(".weight"):  # norms
+        if name.endswith("layer_scalar"):
+            value = 1 + 0.3 * noise
+        elif len(shape) == 1 and name.endswith(".weight"):  # norms
             post = "post_feedforward" in name or "post_attention_layernorm" in name and gemma
             center = 6.0 if gemma and post else 1.5 if stem.endswith(("q_norm", "k_norm")) else 1.0
             value = center - gemma + 0.3 * noise
         elif name.endswith(".bias"):
             value = 0.5 * noise
-        elif stem.endswith(("embed_tokens", "lm_head", "wte", "wpe")):
+        elif stem.endswith(("embed_tokens", "embed_tokens_per_layer", "lm_head", "wte", "wpe")):
             value = 0.4 * noise
         else:  # (.., n_out, n_in), but for GPT-2's (n_in, n_out)
             n_in = shape[0] if stem.endswith(("c_attn", "c_proj", "c_fc")) else shape[-1]
@@ -256,8 +382,14 @@ def convert(folder, path, name, keys, extra=None):
         returned = yield from model_class.modify_tensors(self, data, name, block)
         yield from returned or ()
 
+    def get_attn_layers(self):
+        # GraniteHybrid's knows the name of version 4 of transformers alone.
+        return [i for i, kind in enumerate(self.hparams["layer_types"]) if kind in ("attention", "full_attention")]
+
     own = {"set_vocab": set_vocab, "modify_tensors": modify_tensors, "model_arch": model_class.model_arch, "generate_extra_tensors": generate_extra_tensors,
            "map_tensor_name": map_tensor_name}
+    if hasattr(model_class, "get_attn_layers"):
+        own["get_attn_layers"] = get_attn_layers
     stub = type("Stub", (model_class,), own)
     with torch.inference_mode():
         converter = stub(folder, gguf.LlamaFileType.ALL_F32, path, model_name=name, eager=True)
@@ -278,6 +410,8 @@ def make(folder, only):
         with tempfile.TemporaryDirectory() as saved:
             saved = pathlib.Path(saved) / name
             model.save_pretrained(saved)
+            # Of which some converters count the tokens.
+            (saved / "tokenizer.json").write_text(json.dumps({"model": {"vocab": dict.fromkeys(base.vocabulary()[0], 0)}, "added_tokens": []}))
             convert(saved, folder / f"{name}.gguf", name, spec.get("keys", {}))
             hf_folder.write(saved, folder / f"{name}.gguf", folder / f"{name}.hf.json")
         logits.astype("<f4").tofile(folder / f"{name}.logits.bin")

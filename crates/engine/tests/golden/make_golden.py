@@ -206,8 +206,9 @@ def greedy(model, prompt):
 def find(name, spec):
     """The first seed whose model is decided enough to be a golden one."""
     model = reference(spec)
-    gemma = model.config.model_type.startswith("gemma")
+    gemma = model.config.model_type.startswith("gemma") and model.config.model_type not in ("gemma3n_text", "gemma4_text")
     shapes = {k: tuple(v.shape) for k, v in model.named_parameters()}  # tied weights come once
+    shapes |= {k: tuple(v.shape) for k, v in model.named_buffers() if k in model.state_dict()}
     for seed in range(10_000):
         weights = draw_weights(shapes, gemma, seed)
         put(model, weights)

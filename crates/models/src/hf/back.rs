@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use whit_base::DType;
 use whit_files::{Gguf, TensorInfo};
 
-use super::families::{self, Family};
+use super::families::{self, Converts, Family};
 use super::field::Kind;
 use super::names::{Role, back_place};
 use super::tensor::{Change, HfTensor};
@@ -89,10 +89,11 @@ fn family_of(config: &Config<'_>) -> Result<&'static Family, ModelError> {
     let model_type = match config.architecture() {
         "llama" if mixed => Some("mixtral"),
         "llama" if windowed => Some("mistral"),
+        "olmo2" if windowed => Some("olmo3"),
         _ => None,
     };
     let fits = |family: &&&Family| {
-        family.converts
+        family.converts == Converts::BothWays
             && family.architecture == config.architecture()
             && model_type.is_none_or(|model_type| family.model_types.contains(&model_type))
     };

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use whit_base::DType;
 use whit_files::{FileError, GgufWriter, SafeTensor, SafeTensors};
 
-use super::families::{self, Family};
+use super::families::{self, Converts, Family};
 use super::names::{Place, Role, place};
 use super::settings::Settings;
 use super::tensor::{Change, HfTensor};
@@ -85,7 +85,7 @@ impl Folder {
             made.iter().map(|table| HfTensor::of_values(table.name, &table.values)).collect();
         self.place_weights(&mut tensors)?;
         let Family { in_pairs, converts, .. } = *self.family;
-        Ok(Translation { metadata, tensors, in_pairs, converts })
+        Ok(Translation { metadata, tensors, in_pairs, converts: converts != Converts::Neither })
     }
 
     fn place_weights(&self, tensors: &mut Vec<HfTensor>) -> Result<(), ModelError> {
@@ -106,9 +106,9 @@ impl Folder {
             if family.left_out.iter().any(|part| tensor.name.starts_with(part)) {
                 continue;
             }
-            let (name, gguf) = match place(family.names, &tensor.name) {
+            let (name, gguf, second) = match place(family.names, &tensor.name) {
                 Place::Nowhere => continue,
-                Place::Here { name, gguf } => (name, gguf),
+                Place::Here { name, gguf, second } => (name, gguf, second),
                 Place::Unknown => {
                     unknown.push(&tensor.name);
                     continue;
@@ -135,6 +135,10 @@ impl Folder {
                 tensors.push(self.positions(gguf, tensor, dtype)?);
                 continue;
             }
+            if let Some(second) = second {
+                tensors.extend(self.halves([gguf, second], tensor, dtype)?);
+                continue;
+            }
             let change = match name.role {
                 Role::Norm if family.norms_from_one && gguf.ends_with(".weight") => Change::AddOne,
                 Role::Queries | Role::Keys if family.in_pairs => {
@@ -153,7 +157,11 @@ impl Folder {
                 Role::Transposed if tensor.shape.len() == 2 => Change::Transpose,
                 _ => Change::None,
             };
-            tensors.push(HfTensor::new(gguf, &tensor.shape, dtype, tensor.data.clone(), change));
+            let mut shape = tensor.shape.clone();
+            if name.role == Role::Squeezed {
+                shape.retain(|&n| n != 1);
+            }
+            tensors.push(HfTensor::new(gguf, &shape, dtype, tensor.data.clone(), change));
         }
         if let Some(first) = unknown.first() {
             return Err(ModelError::UnusedTensors { n: unknown.len(), first: first.to_string() });
@@ -168,6 +176,34 @@ impl Folder {
 }
 
 impl Folder {
+    /// The two tensors that stand one below the other in one.
+    fn halves(
+        &self,
+        names: [String; 2],
+        tensor: &SafeTensor,
+        dtype: DType,
+    ) -> Result<[HfTensor; 2], ModelError> {
+        let n_rows = tensor.shape.first().copied().unwrap_or(0);
+        let middle = tensor.data.len() / 2;
+        let mut shape = tensor.shape.clone();
+        let parts = [tensor.data.slice(0..middle), tensor.data.slice(middle..tensor.data.len())];
+        match (parts, shape.first_mut()) {
+            ([Some(first), Some(second)], Some(n)) if n_rows.is_multiple_of(2) => {
+                *n = n_rows / 2;
+                let [one, other] = names;
+                Ok([(one, first), (other, second)]
+                    .map(|(name, data)| HfTensor::new(name, &shape, dtype, data, Change::None)))
+            }
+            _ => {
+                let problem = format!(
+                    "tensor `{}` has {n_rows} rows, but holds two of equal height; download the model again",
+                    tensor.name
+                );
+                Err(ModelError::Folder { path: self.path.clone(), problem })
+            }
+        }
+    }
+
     /// The table of positions, from the row of the first token on.
     fn positions(&self, name: String, tensor: &SafeTensor, dtype: DType) -> Result<HfTensor, ModelError> {
         let first = (self.family.first_position)(&self.settings)? as usize;

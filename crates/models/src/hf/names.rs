@@ -25,6 +25,10 @@ pub(super) enum Role {
     Positions,
     /// Of use to a classifier behind it alone.
     Head,
+    /// With dimensions of 1 that GGUF leaves out.
+    Squeezed,
+    /// Two tensors of GGUF's, one below the other: the second has this name.
+    GateAndUp(&'static str),
 }
 
 pub(super) const fn name(module: &'static str, gguf: &'static str) -> Name {
@@ -108,13 +112,16 @@ const PREFIXES: [&str; 8] = [
 const MADE: [&str; 4] = [".rotary_emb.inv_freq", ".masked_bias", ".attn.bias", "embeddings.position_ids"];
 
 /// Parts of models of more than text.
-const NOT_TEXT: [&str; 6] = [
+const NOT_TEXT: [&str; 9] = [
     "vision_tower.",
     "vision_model.",
     "visual.",
     "multi_modal_projector.",
     "model.vision_tower.",
     "model.multi_modal_projector.",
+    "model.embed_vision.",
+    "model.audio_tower.",
+    "model.embed_audio.",
 ];
 
 /// What a tensor's name comes to.
@@ -125,6 +132,8 @@ pub(super) enum Place<'a> {
     Here {
         name: &'a Name,
         gguf: String,
+        /// The name of what stands below it in the same tensor.
+        second: Option<String>,
     },
     Unknown,
 }
@@ -138,16 +147,18 @@ pub(super) fn place<'a>(tables: &[&'a [Name]], tensor: &str) -> Place<'a> {
     }
     let short = PREFIXES.iter().find_map(|prefix| tensor.strip_prefix(prefix)).unwrap_or(tensor);
     let Some((module, what)) = short.rsplit_once('.') else { return Place::Unknown };
-    if !matches!(what, "weight" | "bias") {
-        return Place::Unknown;
-    }
+    // A few are no part of a module of `torch`, and called like one.
+    let (module, what) = if matches!(what, "weight" | "bias") { (module, what) } else { (short, "weight") };
     let (pattern, numbers) = pattern(module);
     let found = tables.iter().flat_map(|table| table.iter()).find(|name| name.module == pattern);
     match found {
         Some(name) => {
-            let gguf =
-                numbers.iter().fold(name.gguf.to_owned(), |gguf, number| gguf.replacen("{}", number, 1));
-            Place::Here { name, gguf: format!("{gguf}.{what}") }
+            let gguf = format!("{}.{what}", filled(name.gguf, &numbers));
+            let second = match name.role {
+                Role::GateAndUp(second) => Some(format!("{}.{what}", filled(second, &numbers))),
+                _ => None,
+            };
+            Place::Here { name, gguf, second }
         }
         None => Place::Unknown,
     }

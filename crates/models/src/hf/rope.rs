@@ -48,12 +48,20 @@ pub(super) fn translate(
     let (global, local) = parameters(settings)?;
     let base =
         global.opt_number("rope_theta")?.or(settings.opt_number("rope_theta")?).unwrap_or(defaults.base);
+    // Hunyuan's stretch of the base, which it calls dynamic although it is always the same.
+    let base = match global.opt_number("alpha")? {
+        Some(alpha) if kind(&global)? == "dynamic" && head_dim > 2 => {
+            base * alpha.powf(f64::from(head_dim) / f64::from(head_dim - 2))
+        }
+        _ => base,
+    };
     let part = match global.opt_number("partial_rotary_factor")? {
         Some(part) => part,
         None => settings.opt_number("partial_rotary_factor")?.unwrap_or(defaults.part),
     };
-    // As the reference rounds it.
-    let n_rot = (f64::from(head_dim) * part) as u32;
+    let kind_of_all = kind(&global)?;
+    // As the reference rounds it. What is called proportional counts the rest of a head as pairs that stand still.
+    let n_rot = if kind_of_all == "proportional" { head_dim } else { (f64::from(head_dim) * part) as u32 };
     out.set(&key("dimension_count"), n_rot);
     out.set(&key("freq_base"), base as f32);
     if let Some(local_base) = defaults.local_base {
@@ -76,9 +84,18 @@ pub(super) fn translate(
         None => global.opt_number("original_max_position_embeddings")?.unwrap_or(trained),
     };
     let scaling = |name: &str| key(&format!("scaling.{name}"));
-    match kind(&global)? {
+    match kind_of_all {
         // Stretching begins beyond the context that the model was trained for, and there no engine goes.
         "default" | "dynamic" => Ok(vec![]),
+        "proportional" => {
+            if global.opt_number("factor")?.is_some_and(|factor| factor != 1.0) {
+                return Err(global.unsupported("a proportional rotation that is stretched"));
+            }
+            let n_moving = (f64::from(head_dim) * part / 2.0) as u32;
+            let divisor = |pair| if pair < n_moving { 1.0 } else { STANDING };
+            let values = (0..head_dim / 2).map(divisor).collect();
+            Ok(vec![Table { name: "rope_freqs.weight", values }])
+        }
         "linear" => {
             out.set(&scaling("type"), "linear");
             out.set(&scaling("factor"), global.number("factor")? as f32);
@@ -149,6 +166,9 @@ pub(super) fn translate(
         other => Err(global.unsupported(&format!("the rotation `{other}`"))),
     }
 }
+
+/// What the frequency of a pair that stands still is divided by, in the converter's tables.
+const STANDING: f32 = 1e30;
 
 /// What Llama 3's scaling divides the frequency of each pair by.
 fn llama3_divisors(base: f64, n_rot: u32, factor: f64, low: f64, high: f64, original: f64) -> Vec<f32> {

@@ -38,6 +38,11 @@ impl Settings {
         }
     }
 
+    /// The names of the fields.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.keys().map(String::as_str)
+    }
+
     /// These fields, and those of `inner` in place of the ones that it has.
     pub(super) fn with(mut self, inner: Settings) -> Settings {
         self.fields.extend(inner.fields);

@@ -1,9 +1,10 @@
-//! Llama and its next of kin: Mistral, Ministral, Ministral 3, Mixtral, SmolLM3, Granite. Their architectures rotate pairs.
+//! Llama and its next of kin: Mistral, Ministral, Ministral 3, Mixtral, SmolLM3, Arcee, Granite. Their architectures rotate
+//! pairs.
 
-use super::{Family, Keys, RMS, SILU, SIZES, field, nothing_more, rope, windows};
+use super::{Converts, Family, Keys, RMS, RMS_5, SILU, SIZES, field, nothing_more, rope, windows};
 use crate::ModelError;
 use crate::hf::field::Field;
-use crate::hf::names::{ATTENTION, ENDS, GATED, NORMS_BEFORE, Name, name};
+use crate::hf::names::{ATTENTION, ENDS, GATED, NORMS_BEFORE, Name, Role, name};
 use crate::hf::settings::Settings;
 
 const NAMES: &[&[Name]] = &[ENDS, ATTENTION, GATED, NORMS_BEFORE];
@@ -12,6 +13,7 @@ pub(super) const LLAMA: Family = Family {
     model_types: &["llama"],
     architecture: "llama",
     fields: &[SIZES, RMS],
+    stated_head_dim: |settings| settings.opt_count("head_dim"),
     head_dim: None,
     rope: Some(rope::PLAIN),
     activation: SILU,
@@ -21,7 +23,7 @@ pub(super) const LLAMA: Family = Family {
     left_out: &[],
     first_position: |_| Ok(0),
     in_pairs: true,
-    converts: true,
+    converts: Converts::BothWays,
     back: |_, _| Ok(()),
     prefix: "model.",
     class: "LlamaForCausalLM",
@@ -49,7 +51,7 @@ pub(super) const MINISTRAL3: Family = Family {
     architecture: "mistral3",
     class: "Ministral3ForCausalLM",
     head_dim: Some(128),
-    fields: &[MISTRAL_SIZES, MIXTRAL_RMS],
+    fields: &[MISTRAL_SIZES, RMS_5],
     rope: Some(rope::RopeDefaults { base: 1_000_000.0, ..rope::PLAIN }),
     more: ministral3,
     ..MISTRAL
@@ -70,13 +72,10 @@ fn ministral3(settings: &Settings, keys: &mut Keys<'_>) -> Result<(), ModelError
 pub(super) const MIXTRAL: Family = Family {
     model_types: &["mixtral"],
     class: "MixtralForCausalLM",
-    fields: &[MISTRAL_SIZES, MIXTURE, MIXTRAL_RMS],
+    fields: &[MISTRAL_SIZES, MIXTURE, RMS_5],
     names: &[ENDS, ATTENTION, MIXTRAL_EXPERTS, NORMS_BEFORE],
     ..MISTRAL
 };
-
-const MIXTRAL_RMS: &[Field] =
-    &[field::number("rms_norm_eps", "attention.layer_norm_rms_epsilon").or_number(1e-5)];
 
 const MIXTRAL_EXPERTS: &[Name] = &[
     name("layers.{}.block_sparse_moe.gate", "blk.{}.ffn_gate_inp"),
@@ -131,6 +130,49 @@ pub(super) const GRANITE: Family = Family {
     architecture: "granite",
     class: "GraniteForCausalLM",
     fields: &[SIZES, RMS, FACTORS],
+    ..LLAMA
+};
+
+/// The dense sizes of Granite 4: nothing of what its type of model is named for.
+pub(super) const GRANITE4: Family = Family {
+    model_types: &["granitemoehybrid"],
+    class: "GraniteMoeHybridForCausalLM",
+    more: granite4,
+    names: &[ENDS, ATTENTION, SHARED_MLP, NORMS_BEFORE],
+    ..GRANITE
+};
+
+const SHARED_MLP: &[Name] = &[
+    Name {
+        module: "layers.{}.shared_mlp.input_linear",
+        gguf: "blk.{}.ffn_gate",
+        role: Role::GateAndUp("blk.{}.ffn_up"),
+    },
+    name("layers.{}.shared_mlp.output_linear", "blk.{}.ffn_down"),
+];
+
+fn granite4(settings: &Settings, keys: &mut Keys<'_>) -> Result<(), ModelError> {
+    let types = settings.opt_texts("layer_types")?.unwrap_or_default();
+    // Version 4 of `transformers` and version 5.
+    if types.is_empty() || types.iter().any(|kind| !matches!(*kind, "attention" | "full_attention")) {
+        return Err(settings.unsupported("layers with a state space (Mamba 2)"));
+    }
+    if settings.opt_count("num_local_experts")?.unwrap_or(8) > 0 {
+        return Err(settings.unsupported("experts beside a feed-forward part that every token goes through"));
+    }
+    if settings.opt_str("position_embedding_type")? != Some("rope") {
+        return Err(settings.unsupported("attention without rotation"));
+    }
+    keys.set("feed_forward_length", settings.count("shared_intermediate_size")?);
+    Ok(())
+}
+
+pub(super) const ARCEE: Family = Family {
+    model_types: &["arcee"],
+    architecture: "arcee",
+    class: "ArceeForCausalLM",
+    fields: &[SIZES, RMS_5],
+    activation: ("hidden_act", &["relu2"]),
     ..LLAMA
 };
 

@@ -3,14 +3,23 @@
 //! To add one: a file here with a [`Family`], and a line in [`ALL`].
 
 mod bert;
+mod cohere;
+mod ernie;
+mod exaone;
 mod gemma;
+mod gemma3n;
+mod gemma4;
+mod glm;
 mod gpt2;
+mod hunyuan;
+mod lfm2;
 mod llama;
 mod modern_bert;
 mod olmo2;
 mod phi;
 mod qwen;
 mod stablelm;
+mod starcoder;
 
 use serde_json::{Map, Value};
 use whit_files::GgufWriter;
@@ -31,19 +40,31 @@ pub(super) const ALL: &[&Family] = &[
     &llama::MIXTRAL,
     &llama::SMOLLM3,
     &llama::GRANITE,
+    &llama::GRANITE4,
     &llama::GRANITE_MOE,
+    &llama::ARCEE,
     &qwen::QWEN2,
     &qwen::QWEN3,
     &qwen::QWEN3_MOE,
     &gemma::GEMMA,
     &gemma::GEMMA2,
     &gemma::GEMMA3,
+    &gemma3n::GEMMA3N,
+    &gemma4::GEMMA4,
     &phi::PHI,
     &phi::PHI3,
     &olmo2::OLMO2,
+    &olmo2::OLMO3,
     &olmo2::OLMOE,
     &stablelm::STABLELM,
     &gpt2::GPT2,
+    &cohere::COHERE2,
+    &ernie::ERNIE45,
+    &exaone::EXAONE4,
+    &glm::GLM4,
+    &hunyuan::HUNYUAN,
+    &lfm2::LFM2,
+    &starcoder::STARCODER2,
     &bert::BERT,
     &bert::ROBERTA,
     &bert::NOMIC_BERT,
@@ -62,7 +83,9 @@ pub(super) struct Family {
     /// `general.architecture`.
     pub(super) architecture: &'static str,
     pub(super) fields: &'static [&'static [Field]],
-    /// What `head_dim` is where it is not stated; `None`: the width, divided among the heads.
+    /// Where the width of a head is stated.
+    pub(super) stated_head_dim: fn(&Settings) -> Result<Option<u32>, ModelError>,
+    /// What it is where it is not stated; `None`: the width, divided among the heads.
     pub(super) head_dim: Option<u32>,
     /// `None` where nothing is rotated.
     pub(super) rope: Option<RopeDefaults>,
@@ -79,8 +102,7 @@ pub(super) struct Family {
     pub(super) first_position: fn(&Settings) -> Result<u32, ModelError>,
     /// Whether the architecture rotates pairs of neighbours, where `transformers` rotates halves.
     pub(super) in_pairs: bool,
-    /// Whether there are GGUF files of it; else it is only read where it lies.
-    pub(super) converts: bool,
+    pub(super) converts: Converts,
     /// On the way back: what no table can say.
     pub(super) back: fn(&Config<'_>, &mut Map<String, Value>) -> Result<(), ModelError>,
     /// What stands before the names of all modules but the projection onto the vocabulary; of encoders, only where a head
@@ -96,6 +118,15 @@ pub(super) struct Family {
     pub(super) layers_of_27b: Option<usize>,
     /// Whether weights of norms are stored as their distance from 1.
     pub(super) norms_from_one: bool,
+}
+
+/// Whether GGUF files are written of a family's folders, and folders of its GGUF files.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Converts {
+    BothWays,
+    ToGguf,
+    /// It is only read where it lies.
+    Neither,
 }
 
 /// Sets keys of one architecture.
@@ -116,6 +147,14 @@ impl Keys<'_> {
     /// Sets a key that has no architecture's name before it.
     pub(super) fn set_plain<'v>(&mut self, key: &str, value: impl Into<whit_files::Value<'v>>) {
         self.out.set(key, value);
+    }
+
+    pub(super) fn set_counts(&mut self, key: &str, counts: &[i32]) {
+        self.out.set_numbers(&format!("{}.{key}", self.architecture), counts);
+    }
+
+    pub(super) fn set_floats(&mut self, key: &str, numbers: &[f32]) {
+        self.out.set_numbers(&format!("{}.{key}", self.architecture), numbers);
     }
 
     pub(super) fn set_flags(&mut self, key: &str, flags: &[bool]) {
@@ -166,7 +205,7 @@ impl Family {
     }
 
     fn head_dim(&self, settings: &Settings) -> Result<u32, ModelError> {
-        if let Some(head_dim) = settings.opt_count("head_dim")?.or(self.head_dim) {
+        if let Some(head_dim) = (self.stated_head_dim)(settings)?.or(self.head_dim) {
             return Ok(head_dim);
         }
         let width = self.number("embedding_length", settings)?;
@@ -205,6 +244,9 @@ const SIZES: &[Field] = &[
 ];
 
 const RMS: &[Field] = &[field::number("rms_norm_eps", "attention.layer_norm_rms_epsilon").or_number(1e-6)];
+
+/// The same in families with another default.
+const RMS_5: &[Field] = &[field::number("rms_norm_eps", "attention.layer_norm_rms_epsilon").or_number(1e-5)];
 
 const LAYER_NORM: &[Field] =
     &[field::number("layer_norm_eps", "attention.layer_norm_epsilon").or_number(1e-5)];
