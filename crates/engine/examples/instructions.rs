@@ -109,7 +109,7 @@ fn attend() -> Plan {
         bias: None,
         sharpening: None,
     };
-    plan.attend("out", q, k, v, spec).unwrap();
+    plan.attend("out", q, Some((k, v)), spec).unwrap();
     plan.finish(table)
 }
 
