@@ -143,7 +143,7 @@ fn files_become_the_folder_that_they_came_from() {
         }
         let (mut ours, mut theirs) = (keys(&to), keys(&saved));
         for keys in [&mut ours, &mut theirs] {
-            keys.retain(|key, _| !may_differ(name, key));
+            keys.retain(|key, _| !may_differ(&name, key));
         }
         assert_eq!(ours, theirs, "{name}");
     }
