@@ -33,7 +33,7 @@ impl<const FULL: bool> Rows<FULL> {
     pub(crate) fn new<L: Lanes>(p: *const u8, stride: usize, last: usize) -> Rows<FULL> {
         let tile = L::ROWS * stride;
         Rows {
-            fourth: [0, 4, 8, 12].map(|r| p.wrapping_add(r * stride)),
+            fourth: [p, p.wrapping_add(4 * stride), p.wrapping_add(8 * stride), p.wrapping_add(12 * stride)],
             stride,
             last,
             ahead: Cell::new(p.wrapping_add(tile * (NEAR / tile).max(1))),
@@ -43,8 +43,15 @@ impl<const FULL: bool> Rows<FULL> {
     /// The same rows from byte `at` on.
     #[inline(always)]
     pub(crate) fn from<L: Lanes>(&self, at: usize) -> Rows<FULL> {
+        let [a, b, c, d] = self.fourth;
         Rows {
-            fourth: self.fourth.map(|p| opaque(p.wrapping_add(at))),
+            // Not by `map`, which is not always inlined.
+            fourth: [
+                opaque(a.wrapping_add(at)),
+                opaque(b.wrapping_add(at)),
+                opaque(c.wrapping_add(at)),
+                opaque(d.wrapping_add(at)),
+            ],
             stride: self.stride,
             last: self.last,
             // What lies ahead is asked for in the order of its addresses.

@@ -64,16 +64,16 @@ impl<F: Format, L: Lanes> Sink<L> for Multiply<F, L> {
                 return;
             }
             let first = if F::Class::FINE { g - 1 } else { g };
-            let pair = [first, g].map(|g| (Self::slot(g), g % F::UNIT));
+            let (dots, scales) = ([first % F::UNIT, g % F::UNIT], [Self::slot(first), Self::slot(g)]);
             self.acc = accumulate::<F::Class, L>(
                 self.acc,
-                [self.dots[pair[0].1], self.dots[pair[1].1]],
-                [self.s[pair[0].0], self.s[pair[1].0]],
-                [self.m[pair[0].0], self.m[pair[1].0]],
+                [self.dots[dots[0]], self.dots[dots[1]]],
+                [self.s[scales[0]], self.s[scales[1]]],
+                [self.m[scales[0]], self.m[scales[1]]],
                 sums::<F::Class>(&self.x, if F::Class::FINE { g / 2 } else { g }),
             );
-            self.dots[pair[0].1] = L::zero();
-            self.dots[pair[1].1] = L::zero();
+            self.dots[dots[0]] = L::zero();
+            self.dots[dots[1]] = L::zero();
         }
     }
 }
