@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{Plan, PoolKind};
+use crate::{CacheType, Plan, PoolKind};
 
 /// Tokens that one cache page holds, in every backend.
 pub const PAGE_TOKENS: usize = 32;
@@ -59,21 +59,6 @@ impl Batch<'_> {
             rows.extend(pooled.map_or(0..0, |(kind, segment)| kind.rows(segment, pool.ends)));
         }
     }
-}
-
-/// How cached keys and values are stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CacheType {
-    /// 32-bit floats: for tests and comparisons.
-    F32,
-    /// 16-bit floats.
-    #[default]
-    F16,
-}
-
-impl CacheType {
-    /// Every type, in the order of their numbers.
-    pub const ALL: [CacheType; 2] = [CacheType::F32, CacheType::F16];
 }
 
 /// Sizes that an executor allocates for.

@@ -6,15 +6,17 @@
 
 mod backend;
 mod bytes;
+mod cache_type;
 mod dtype;
 mod plan;
 pub mod quant;
 pub mod reference;
 
 pub use backend::{
-    Backend, BackendError, Batch, CacheType, Executor, ExecutorLimits, NO_PAGE, PAGE_TOKENS, Pooling, Segment,
+    Backend, BackendError, Batch, Executor, ExecutorLimits, NO_PAGE, PAGE_TOKENS, Pooling, Segment,
 };
 pub use bytes::Bytes;
+pub use cache_type::{CACHE_BLOCK, CacheType, UnknownCacheType, rotate, rotation_span};
 pub use dtype::DType;
 pub use plan::{
     Activation, AttendSpec, Buffer, BufferId, CacheGroup, CacheId, CacheLayer, Expert, ExpertsSpec, HeadNorm,

@@ -18,9 +18,9 @@ pub(crate) struct EngineArguments {
     #[arg(long, value_name = "LEVEL")]
     cpu_level: Option<Level>,
 
-    /// How cached keys and values are stored: f16 or f32
-    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = cache_type)]
-    pub(crate) cache_type: CacheType,
+    /// How cached keys and values are stored: f16, q8_0 (half of it), q4_0 (a quarter) or f32 [default: f16]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) cache_type: Option<CacheType>,
 }
 
 impl EngineArguments {
@@ -30,7 +30,7 @@ impl EngineArguments {
             ctx,
             threads: self.threads,
             level: self.level()?,
-            cache_type: self.cache_type,
+            cache_type: self.cache_type.unwrap_or_default(),
             ..EngineOptions::default()
         })
     }
@@ -53,14 +53,6 @@ impl EngineArguments {
 pub(crate) fn threads(text: &str) -> Result<usize, String> {
     let n: usize = text.parse().map_err(|_| "a whole number is needed".to_owned())?;
     if (1..=1024).contains(&n) { Ok(n) } else { Err("choose from 1 to 1024".to_owned()) }
-}
-
-fn cache_type(text: &str) -> Result<CacheType, String> {
-    match text {
-        "f16" => Ok(CacheType::F16),
-        "f32" => Ok(CacheType::F32),
-        _ => Err("choose f16 or f32".to_owned()),
-    }
 }
 
 /// How tokens are drafted.

@@ -1,17 +1,13 @@
 //! Storage of cached keys and values.
 //!
-//! A page of a cache group holds [`PAGE_TOKENS`] tokens of all layers of the group, layer after layer, and in each, for
-//! every key-value head, the head's keys and then its values; `kernels::attention::element` says how these lie. So what a
+//! A page of a cache group holds [`whit_base::PAGE_TOKENS`] tokens of all layers of the group, layer after layer, and in each, for
+//! every key-value head, the head's keys and then its values; `kernels::attention::store` says how these lie. So what a
 //! sequence has in the cache is mostly in one place, however short it is.
 
-use whit_base::{BackendError, CacheGroup, CacheType, PAGE_TOKENS, Plan};
+use whit_base::{BackendError, CacheGroup, CacheType, Plan};
 
+use crate::kernels::attention::{head_bytes, padded_head_dim};
 use crate::memory::Memory;
-
-/// Head sizes are padded to whole registers of the widest level.
-pub(crate) fn padded_head_dim(head_dim: usize) -> usize {
-    head_dim.next_multiple_of(16)
-}
 
 /// The pages of one cache group.
 struct Pages {
@@ -51,15 +47,11 @@ impl Cache {
         cache_type: CacheType,
         n_pages: &[usize],
     ) -> Result<Cache, BackendError> {
-        let element = match cache_type {
-            CacheType::F32 => 4,
-            CacheType::F16 => 2,
-        };
         let mut strides = vec![0; groups.len()];
         let layers = plan.caches.iter().enumerate().map(|(index, layer)| {
             let within = |group: &CacheGroup| group.layers.iter().any(|id| id.0 as usize == index);
             let group = groups.iter().position(within).unwrap_or(0);
-            let head_bytes = PAGE_TOKENS * padded_head_dim(layer.head_dim) * element;
+            let head_bytes = head_bytes(cache_type, padded_head_dim(cache_type, layer.head_dim));
             let offset = strides[group];
             strides[group] += 2 * head_bytes * layer.n_kv_heads;
             LayerPlace { group, offset, head_bytes, n_kv_heads: layer.n_kv_heads }

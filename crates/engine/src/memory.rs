@@ -1,6 +1,6 @@
 //! How much memory a model needs, and the sizes that follow from it: rows and outputs per step, pages per cache group.
 
-use whit_base::{CacheType, ExecutorLimits, PAGE_TOKENS, Plan, PoolKind, Rows, assign_slots, fuse};
+use whit_base::{ExecutorLimits, PAGE_TOKENS, Plan, PoolKind, Rows, assign_slots, fuse};
 
 use crate::{CacheSize, EngineOptions, speculate};
 
@@ -95,18 +95,13 @@ impl Sizing {
         let buffers = max_rows * row_bytes + n_outputs * output_bytes + logit_bytes;
         let weights: usize = plan.weights.iter().map(|weight| weight.data.len()).sum();
 
-        let value_bytes = match options.cache_type {
-            CacheType::F32 => 4,
-            CacheType::F16 => 2,
-        };
         // Window and bytes of a token, by group.
         let groups: Vec<(Option<usize>, usize)> = plan
             .cache_groups()
             .iter()
             .map(|group| {
                 let layers = group.layers.iter().map(|&id| plan.cache(id));
-                let per_token: usize =
-                    layers.map(|layer| 2 * layer.n_kv_heads * layer.head_dim * value_bytes).sum();
+                let per_token: usize = layers.map(|layer| layer.token_bytes(options.cache_type)).sum();
                 let kept = group.histories.iter().map(|&id| plan.history(id).bytes_per_token());
                 (group.window, per_token + kept.sum::<usize>())
             })

@@ -42,13 +42,9 @@ impl Work {
                 _ => {}
             }
         }
-        let value_bytes = match cache_type {
-            CacheType::F32 => 4,
-            CacheType::F16 => 2,
-        };
         for group in plan.cache_groups() {
             let layers = group.layers.iter().map(|&id| plan.cache(id));
-            let bytes: usize = layers.map(|layer| 2 * layer.n_kv_heads * layer.head_dim * value_bytes).sum();
+            let bytes: usize = layers.map(|layer| layer.token_bytes(cache_type)).sum();
             let kept = group.histories.iter().map(|&id| plan.history(id).bytes_per_token());
             work.cached.push((bytes + kept.sum::<usize>(), group.window));
         }

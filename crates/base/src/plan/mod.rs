@@ -21,7 +21,7 @@ pub use op::{
 };
 pub use slots::{Slots, assign_slots};
 
-use crate::{Bytes, DType};
+use crate::{Bytes, CacheType, DType};
 
 /// Index of a buffer in [`Plan::buffers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,6 +96,13 @@ pub struct History {
     pub width: usize,
     /// A token sees its own row and the `window - 1` before it.
     pub window: usize,
+}
+
+impl CacheLayer {
+    /// Bytes that one cached token takes.
+    pub fn token_bytes(&self, cache_type: CacheType) -> usize {
+        2 * self.n_kv_heads * cache_type.vector_bytes(self.head_dim)
+    }
 }
 
 /// A rotary embedding: the angle of pair `i` at position `p` is `p * inv_freq[i]`.
@@ -180,22 +187,6 @@ impl Plan {
         }
         groups.sort_by_key(|group| group.window);
         groups
-    }
-
-    /// Bytes that one cached token costs in f16, over all layers of the groups that keep every position, and the bytes
-    /// per token of the windowed groups: `(full, windowed)`.
-    pub fn cache_bytes_per_token(&self) -> (usize, usize) {
-        let mut full = 0;
-        let mut windowed = 0;
-        for layer in &self.caches {
-            let bytes = 2 * 2 * layer.n_kv_heads * layer.head_dim;
-            match layer.window {
-                None => full += bytes,
-                Some(_) => windowed += bytes,
-            }
-        }
-        windowed += self.histories.iter().map(History::bytes_per_token).sum::<usize>();
-        (full, windowed)
     }
 
     /// The vector that the plan gives for a sequence, if it gives one.

@@ -1,4 +1,5 @@
-//! Executes a Plan one operation at a time, with f32 caches and no reuse of anything.
+//! Executes a Plan one operation at a time, with caches of floats, rounded as the cache's type would, and no
+//! reuse of anything.
 
 use std::collections::HashMap;
 
@@ -6,7 +7,7 @@ use super::ops;
 use crate::quant::{decode_row, dot_row, quantize_activations};
 use crate::{
     Backend, BackendError, Batch, BufferId, Executor, ExecutorLimits, HeadNorm, NormKind, Op, PAGE_TOKENS,
-    Plan, PoolKind, Rope, Sight, Weight, WeightId,
+    Plan, PoolKind, Rope, Sight, Weight, WeightId, rotate,
 };
 
 /// The scalar backend.
@@ -65,6 +66,25 @@ fn vector(weight: &Weight) -> Vec<f32> {
 }
 
 impl ReferenceExecutor {
+    /// What comes out of the cache for keys or values of all heads.
+    fn stored(&self, x: &[f32], head_dim: usize) -> Vec<f32> {
+        let cache_type = self.limits.cache_type;
+        let heads = x.chunks(head_dim).flat_map(|head| {
+            let mut head = head.to_vec();
+            head.resize(cache_type.padded(head_dim), 0.0);
+            if cache_type.rotates() {
+                rotate(&mut head);
+            }
+            cache_type.round(&mut head);
+            if cache_type.rotates() {
+                rotate(&mut head);
+            }
+            head.truncate(head_dim);
+            head
+        });
+        heads.collect()
+    }
+
     fn linear(&self, x: &[Vec<f32>], id: WeightId, bias: Option<WeightId>) -> Vec<Vec<f32>> {
         let weight = self.plan.weight(id);
         let row_bytes = weight.data.len() / weight.n_rows;
@@ -237,7 +257,8 @@ impl Executor for ReferenceExecutor {
                             let Some((k, v)) = kv else { continue };
                             let rope = rope.map(|id| (self.plan.rope(id), position[row]));
                             let k = self.prepare_heads(&values[k][row], dim, *k_norm, rope);
-                            self.cache.insert(key(position[row]), (k, values[v][row].clone()));
+                            let [k, v] = [&k, &values[v][row]].map(|x| self.stored(x, dim));
+                            self.cache.insert(key(position[row]), (k, v));
                         }
                         for row in segment.rows.clone() {
                             let rope = rope.map(|id| (self.plan.rope(id), position[row]));

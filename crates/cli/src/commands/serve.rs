@@ -156,7 +156,8 @@ fn config(arguments: &Arguments) -> Result<ServerConfig> {
     let cache = arguments.cache_tokens.map_or(config.engine.cache, CacheSize::Tokens);
     let ctx = arguments.ctx.or(config.engine.ctx);
     let speculation = arguments.speculation.speculation(config.engine.speculation);
-    config.engine = EngineOptions { cache, speculation, ..arguments.engine.options(ctx)? };
+    let cache_type = arguments.engine.cache_type.unwrap_or(config.engine.cache_type);
+    config.engine = EngineOptions { cache, cache_type, speculation, ..arguments.engine.options(ctx)? };
     config.drafts.extend(arguments.draft.iter().cloned());
     config.memory = arguments.memory.map(|mb| mb.saturating_mul(1 << 20)).or(config.memory);
     let usage = |error: whit_server::ConfigError| Usage(error.to_string());

@@ -11,7 +11,7 @@ use whit_base::{Batch, PAGE_TOKENS, Segment, Sight};
 
 use super::CpuExecutor;
 use super::step::{AttendStep, Buf};
-use crate::cache::{CachedHead, padded_head_dim};
+use crate::cache::CachedHead;
 use crate::kernels::attention::{AttendBlock, DistanceBias, PIECE_PAGES, PIECE_TOKENS, Partial};
 use crate::pool::Worker;
 
@@ -28,9 +28,7 @@ const ROWS_PER_APPEND: usize = PAGE_TOKENS;
 /// block for which there is no room is not cut.
 pub(crate) fn max_partials(step: &AttendStep, n_pages: usize, max_rows: usize) -> usize {
     let n_pieces = 8 * n_pages.div_ceil(PIECE_TOKENS / PAGE_TOKENS) + max_rows.min(64);
-    n_pieces
-        * step.n_kv_heads
-        * Partial::floats(step.n_heads / step.n_kv_heads, padded_head_dim(step.head_dim))
+    n_pieces * step.n_kv_heads * Partial::floats(step.n_heads / step.n_kv_heads, step.padded)
 }
 
 /// One piece of work.
@@ -105,7 +103,7 @@ impl GroupItems {
                 let n_rows = rows_per_block.min(n_rows - offset);
                 let span = self.sees(segment.first_position + offset, n_rows, segment, window);
                 let n_pieces = span.1.div_ceil(PIECE_TOKENS) - span.0 / PIECE_TOKENS;
-                let n_floats = n_pieces * Partial::floats(n_rows * group, padded_head_dim(step.head_dim));
+                let n_floats = n_pieces * Partial::floats(n_rows * group, step.padded);
                 for kv_head in 0..step.n_kv_heads {
                     let item = AttendItem {
                         segment: index,
@@ -201,7 +199,7 @@ impl CpuExecutor {
         row: usize,
         scale: f32,
     ) {
-        let (dim, padded) = (step.head_dim, padded_head_dim(step.head_dim));
+        let (dim, padded) = (step.head_dim, step.padded);
         // SAFETY: `from` has head_dim values, `to` the padded size.
         unsafe {
             match norm {
@@ -219,14 +217,22 @@ impl CpuExecutor {
             if scale != 1.0 {
                 (self.kernels.scale)(to, scale, dim);
             }
+            self.rotate(to, padded);
+        }
+    }
+
+    /// Rotates a vector where the cache's type wants that, or back.
+    unsafe fn rotate(&self, x: *mut f32, padded: usize) {
+        if self.limits.cache_type.rotates() {
+            // SAFETY: the caller vouches for the padded vector.
+            unsafe { (self.kernels.rotate)(x, padded) }
         }
     }
 
     /// First phase: queries into scratch, keys and values into the cache.
     pub(crate) unsafe fn attend_prepare(&self, step: &AttendStep, batch: &Batch<'_>, worker: &Worker<'_>) {
         let n_rows = batch.tokens.len();
-        let scratch =
-            self.block_scratch(worker, step.n_heads / step.n_kv_heads, padded_head_dim(step.head_dim));
+        let scratch = self.block_scratch(worker, step.n_heads / step.n_kv_heads, step.padded);
         let rows_per_item = if n_rows > ROWS_PER_APPEND { ROWS_PER_APPEND } else { 1 };
         let n_items = n_rows.div_ceil(rows_per_item);
         loop {
@@ -252,7 +258,7 @@ impl CpuExecutor {
         kv_head: usize,
     ) {
         let n_rows = batch.tokens.len();
-        let padded = padded_head_dim(step.head_dim);
+        let padded = step.padded;
         let group = step.n_heads / step.n_kv_heads;
         let Some(segment) = batch.segments.iter().find(|segment| segment.rows.contains(&row)) else {
             return;
@@ -275,6 +281,7 @@ impl CpuExecutor {
             let value = v.row(row).add(at);
             std::ptr::write_bytes(scratch.head2, 0, padded);
             std::ptr::copy_nonoverlapping(value, scratch.head2, step.head_dim);
+            self.rotate(scratch.head2, padded);
             let append = self.kernels.append(self.limits.cache_type);
             append(
                 scratch.head,
@@ -289,16 +296,12 @@ impl CpuExecutor {
 
     /// Second phase: every item, and the rounding of its part of the output.
     pub(crate) unsafe fn attend_visit(&self, step: &AttendStep, batch: &Batch<'_>, worker: &Worker<'_>) {
-        let padded = padded_head_dim(step.head_dim);
+        let padded = step.padded;
         let group = step.n_heads / step.n_kv_heads;
         let scratch = self.block_scratch(worker, group, padded);
         let items = self.items[step.items].items();
-        loop {
-            let taken = worker.take(items.len(), 1);
-            if taken.is_empty() {
-                return;
-            }
-            let item = &items[taken.start];
+        while let Some(index) = worker.take_own(items.len()) {
+            let item = &items[index];
             let n_queries = item.n_rows * group;
             // SAFETY: the scratch holds BLOCK_QUERIES queries, or one row's; partial results of this item are its own;
             // rows and heads of the output are disjoint between blocks.
@@ -310,8 +313,7 @@ impl CpuExecutor {
                         let at = cut.partials + index * Partial::floats(n_queries, padded);
                         Partial::at(self.partials.ptr::<f32>().add(at), n_queries)
                     };
-                    // Threads that are equally fast take turns.
-                    let next = items.get(taken.start + self.threads);
+                    let next = items.get(index + 1);
                     let next =
                         next.map_or([std::ptr::null(); PIECE_PAGES], |item| self.keys(step, batch, item));
                     let block = AttendBlock { result: partial(cut.index), ..block };
@@ -338,6 +340,7 @@ impl CpuExecutor {
                     let at = (item.kv_head * group + i % group) * step.head_dim;
                     let from = scratch.total.acc.add(i * padded);
                     (self.kernels.scale)(from, 1.0 / *scratch.total.sum.add(i), padded);
+                    self.rotate(from, padded);
                     std::ptr::copy_nonoverlapping(from, step.out.row(row).add(at), step.head_dim);
                     if rounds_by_head(&step.out, step.head_dim) {
                         step.out.round(self.kernels, row, at, step.head_dim);
@@ -355,7 +358,7 @@ impl CpuExecutor {
         item: &AttendItem,
         scratch: &'a BlockScratch,
     ) -> AttendBlock<'a> {
-        let head_dim = padded_head_dim(step.head_dim);
+        let head_dim = step.padded;
         let group = step.n_heads / step.n_kv_heads;
         let (window, ahead) = match step.sight {
             Sight::Before => (step.window.unwrap_or(usize::MAX), 0),

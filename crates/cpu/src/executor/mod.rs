@@ -20,7 +20,7 @@ use whit_base::{
     PoolOutput, assign_slots, fuse,
 };
 
-use crate::cache::{Cache, padded_head_dim};
+use crate::cache::Cache;
 use crate::kernels::{Kernels, gemm_scratch_bytes};
 use crate::level::{Level, LevelError};
 use crate::memory::Memory;
@@ -175,7 +175,7 @@ impl CpuExecutor {
             .iter()
             .map(|rope| RopeTable::new(rope, limits.max_rows))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut steps = step::compile(&plan, &bufs, kernels).map_err(unsupported)?;
+        let mut steps = step::compile(&plan, &bufs, kernels, limits.cache_type).map_err(unsupported)?;
 
         let mut items: Vec<GroupItems> = Vec::new();
         let mut shapes = Vec::new();
@@ -202,7 +202,7 @@ impl CpuExecutor {
         for step in &steps {
             match step {
                 Step::Attend(attend) => {
-                    let dim = padded_head_dim(attend.head_dim);
+                    let dim = attend.padded;
                     max_queries = max_queries.max(limits.max_rows * attend.n_heads * dim);
                     max_group = max_group.max(attend.n_heads / attend.n_kv_heads);
                     max_head_dim = max_head_dim.max(dim);

@@ -2,15 +2,15 @@
 
 use whit_base::quant::decode_row;
 use whit_base::{
-    Activation, BackendError, BufferId, DType, ExecutorLimits, HeadNorm, NormKind, Op, Plan, Rope, RopeStyle,
-    Rows, Sharpening, Sight, Weight, WeightId,
+    Activation, BackendError, BufferId, CacheType, DType, ExecutorLimits, HeadNorm, NormKind, Op, Plan, Rope,
+    RopeStyle, Rows, Sharpening, Sight, Weight, WeightId,
 };
 
 use super::convolve::ConvolveStep;
 use super::experts::ExpertsStep;
 use super::pooling::PoolStep;
 use super::streams::MixStep;
-use crate::kernels::attention::bias_row;
+use crate::kernels::attention::{bias_row, padded_head_dim};
 use crate::kernels::rows::rope_table_len;
 use crate::kernels::{Kernels, QuantMatrix};
 use crate::memory::Memory;
@@ -121,6 +121,8 @@ pub(crate) struct AttendStep {
     pub(crate) n_heads: usize,
     pub(crate) n_kv_heads: usize,
     pub(crate) head_dim: usize,
+    /// What a head takes room for in the cache and beside it.
+    pub(crate) padded: usize,
     pub(crate) scale: f32,
     pub(crate) sharpening: Option<Sharpening>,
     pub(crate) softcap: Option<f32>,
@@ -289,7 +291,12 @@ fn vector(weight: &Weight) -> Vector {
 }
 
 /// Resolves the plan's operations. Errors name what this backend cannot run.
-pub(crate) fn compile(plan: &Plan, bufs: &[Option<Buf>], kernels: &Kernels) -> Result<Vec<Step>, String> {
+pub(crate) fn compile(
+    plan: &Plan,
+    bufs: &[Option<Buf>],
+    kernels: &Kernels,
+    cache_type: CacheType,
+) -> Result<Vec<Step>, String> {
     let buf = |id: BufferId| {
         bufs[id.0 as usize]
             .ok_or_else(|| format!("buffer `{}` is read but never written", plan.buffer(id).name))
@@ -382,6 +389,7 @@ pub(crate) fn compile(plan: &Plan, bufs: &[Option<Buf>], kernels: &Kernels) -> R
                     n_heads: *n_heads,
                     n_kv_heads: layer.n_kv_heads,
                     head_dim: layer.head_dim,
+                    padded: padded_head_dim(cache_type, layer.head_dim),
                     scale: *scale,
                     sharpening: *sharpening,
                     softcap: *softcap,

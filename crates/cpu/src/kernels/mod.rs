@@ -114,6 +114,7 @@ pub(crate) struct Kernels {
     attend: [Attend; CacheType::ALL.len()],
     append: [Append; CacheType::ALL.len()],
     pub(crate) merge: unsafe fn(Partial, Partial, usize, usize),
+    pub(crate) rotate: unsafe fn(*mut f32, usize),
     pub(crate) float_f32: unsafe fn(&FloatJob),
     pub(crate) float_f16: unsafe fn(&FloatJob),
     pub(crate) float_bf16: unsafe fn(&FloatJob),
@@ -163,7 +164,7 @@ macro_rules! level {
         mod $module {
             #![expect(clippy::undocumented_unsafe_blocks, reason = "each wrapper passes its caller's promise on")]
             use super::*;
-            use crate::kernels::attention::{self, Element, Half};
+            use crate::kernels::attention::{self, Blocks, Bytes, Half, Nibbles, Store};
             use crate::kernels::float_linear::{BF16, F16, F32, FloatWeight, float_product};
             use crate::simd::Simd;
 
@@ -182,9 +183,10 @@ macro_rules! level {
                 softcap,
                 rope,
                 quantize,
-                attend: [attend_as::<f32>, attend_as::<Half>],
-                append: [append_as::<f32>, append_as::<Half>],
+                attend: [attend_as::<f32>, attend_as::<Half>, attend_as::<Blocks<Bytes>>, attend_as::<Blocks<Nibbles>>],
+                append: [append_as::<f32>, append_as::<Half>, append_as::<Blocks<Bytes>>, append_as::<Blocks<Nibbles>>],
                 merge,
+                rotate,
                 float_f32,
                 float_f16,
                 float_bf16,
@@ -228,16 +230,20 @@ macro_rules! level {
                 unsafe { rows::quantize::<S>(x, row, n0, n) }
             }
             $(#[$features])?
-            unsafe fn attend_as<E: Element>(block: &AttendBlock<'_>) {
-                unsafe { attention::attend::<S, E, $nt, $qk, $dt, $qv>(block) }
+            unsafe fn attend_as<T: Store>(block: &AttendBlock<'_>) {
+                unsafe { attention::attend::<S, T, $nt, $qk, $dt, $qv>(block) }
             }
             $(#[$features])?
-            unsafe fn append_as<E: Element>(key: *const f32, value: *const f32, k: *mut u8, v: *mut u8, token: usize, head_dim: usize) {
-                unsafe { attention::append::<S, E>(key, value, k.cast(), v.cast(), token, head_dim) }
+            unsafe fn append_as<T: Store>(key: *const f32, value: *const f32, k: *mut u8, v: *mut u8, token: usize, head_dim: usize) {
+                unsafe { T::append::<S>(key, value, k, v, token, head_dim) }
             }
             $(#[$features])?
             unsafe fn merge(from: Partial, into: Partial, n_queries: usize, head_dim: usize) {
                 unsafe { attention::merge::<S>(from, into, n_queries, head_dim) }
+            }
+            $(#[$features])?
+            unsafe fn rotate(x: *mut f32, n: usize) {
+                unsafe { attention::rotate::<S>(x, n) }
             }
             #[inline(always)]
             unsafe fn float<W: FloatWeight>(job: &FloatJob) {

@@ -9,7 +9,7 @@ use whit_base::quant::{decode_row, encode_row};
 use whit_base::reference::ops;
 use whit_base::{Activation, CacheType, DType, NormKind, PAGE_TOKENS, Rope, RopeStyle};
 
-use super::attention::{AttendBlock, DistanceBias, PIECE_PAGES, PIECE_TOKENS, Partial};
+use super::attention::{AttendBlock, DistanceBias, PIECE_PAGES, PIECE_TOKENS, Partial, head_bytes};
 use super::rows::QuantRow;
 use super::{FloatJob, GEMM_ROWS, GemmJob, Kernels, QuantMatrix, gemm_scratch_bytes};
 use crate::level::Level;
@@ -443,7 +443,7 @@ impl Cached {
     ) -> Cached {
         let head_dim = keys[0].len();
         let n_pages = keys.len().div_ceil(PAGE_TOKENS);
-        let page_bytes = PAGE_TOKENS * head_dim * if cache_type == CacheType::F16 { 2 } else { 4 };
+        let page_bytes = head_bytes(cache_type, head_dim);
         // Unwritten entries hold NaN: none may reach a result.
         let empty = vec![u64::MAX; n_pages * page_bytes / 8];
         // Pages in reverse order, to catch an executor that ignores the table.
@@ -521,6 +521,9 @@ fn attention_of_a_query_does_not_depend_on_its_block() {
         let q = random.vec(n_queries * head_dim);
         for kernels in levels() {
             for cache_type in CacheType::ALL {
+                if !head_dim.is_multiple_of(cache_type.dtype().block_len()) {
+                    continue;
+                }
                 let cache = Cached::new(kernels, cache_type, &keys, &values);
                 let attend = |queries: std::ops::Range<usize>| {
                     let positions: Vec<u32> = queries.clone().map(|i| (first + i) as u32).collect();
@@ -590,7 +593,16 @@ fn attention_matches_the_scalar_truth() {
         let q = random.vec(n_queries * head_dim);
         for kernels in levels() {
             for cache_type in CacheType::ALL {
+                if !head_dim.is_multiple_of(cache_type.dtype().block_len()) {
+                    continue;
+                }
                 let cache = Cached::new(kernels, cache_type, &keys, &values);
+                let stored = |vectors: &[Vec<f32>]| -> Vec<Vec<f32>> {
+                    let mut vectors = vectors.to_vec();
+                    vectors.iter_mut().for_each(|vector| cache_type.round(vector));
+                    vectors
+                };
+                let rounded = (stored(&keys), stored(&values));
                 let how = How {
                     window,
                     ahead,
@@ -617,17 +629,48 @@ fn attention_matches_the_scalar_truth() {
                             seen.clone().map(|p| by_distance[i % 2][(reach + distance(p)) as usize]).collect()
                         }
                     };
-                    let k: Vec<&[f32]> = keys[seen.clone()].iter().map(|k| &k[..]).collect();
-                    let v: Vec<&[f32]> = values[seen].iter().map(|v| &v[..]).collect();
+                    let k: Vec<&[f32]> = rounded.0[seen.clone()].iter().map(|k| &k[..]).collect();
+                    let v: Vec<&[f32]> = rounded.1[seen].iter().map(|v| &v[..]).collect();
                     let mut expected = vec![0f32; head_dim];
                     let how = (1.0, softcap, &bias[..]);
                     ops::attend(&q[i * head_dim..][..head_dim], &k, &v, how, &mut expected);
                     let what =
                         format!("{head_dim} query {i} at {position}, {cache_type:?}, {}", kernels.level);
-                    // f16 keys move scores of magnitude sqrt(head_dim) by about 2^-11 each.
-                    let tolerance = if cache_type == CacheType::F16 { 3e-2 } else { 2e-5 };
-                    assert_close(&what, &got[i * head_dim..][..head_dim], &expected, 1.0, tolerance);
+                    assert_close(&what, &got[i * head_dim..][..head_dim], &expected, 1.0, 2e-5);
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn vectors_rotate_as_the_scalar_truth() {
+    let mut random = Random(8);
+    for n in [32, 64, 96, 128, 160, 256] {
+        let x = random.vec(n);
+        let mut expected = x.clone();
+        whit_base::rotate(&mut expected);
+        for kernels in levels() {
+            let mut got = x.clone();
+            unsafe { (kernels.rotate)(got.as_mut_ptr(), n) };
+            assert_close(&format!("{n} {}", kernels.level), &got, &expected, 1.0, 1e-5);
+        }
+    }
+}
+
+/// A value that is not finite must not pass for some number in a quantized cache.
+#[test]
+fn what_is_not_finite_stays_so_in_the_cache() {
+    let mut random = Random(9);
+    for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let (keys, mut values) = ([random.vec(64)], [random.vec(64)]);
+        values[0][37] = poison;
+        for kernels in levels() {
+            for cache_type in CacheType::ALL {
+                let cache = Cached::new(kernels, cache_type, &keys, &values);
+                let how = How { window: 1, ahead: 0, bias: None, softcap: None, span: (0, 1) };
+                let got = cache.attend(&random.vec(64), &[0], how)[37];
+                assert!(!got.is_finite(), "{} {cache_type} {poison}: {got}", kernels.level);
             }
         }
     }

@@ -57,6 +57,10 @@ pub(crate) trait Simd: Copy {
     unsafe fn reduce_max(a: Self::V) -> f32;
     /// Stores lanes, which are integral and within i8, as bytes.
     unsafe fn store_i8(p: *mut i8, v: Self::V);
+    /// Loads bytes as floats.
+    unsafe fn load_i8(p: *const i8) -> Self::V;
+    /// Loads the low and the high halves of bytes as floats, 8 less than they are.
+    unsafe fn load_nibbles(p: *const u8) -> (Self::V, Self::V);
     /// Brings the cache line of `p` nearer. `p` need not be valid.
     #[inline(always)]
     unsafe fn prefetch(_p: *const u8) {}

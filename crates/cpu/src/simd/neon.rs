@@ -120,6 +120,22 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> float32x4_t {
+        unsafe {
+            let bytes = vreinterpret_s8_u32(vdup_n_u32(p.cast::<u32>().read_unaligned()));
+            vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(bytes))))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_nibbles(p: *const u8) -> (float32x4_t, float32x4_t) {
+        unsafe {
+            let bytes = vreinterpret_u8_u32(vdup_n_u32(p.cast::<u32>().read_unaligned()));
+            let words = vmovl_u16(vget_low_u16(vmovl_u8(bytes)));
+            let float = |x| vsubq_f32(vcvtq_f32_u32(x), vdupq_n_f32(8.0));
+            (float(vandq_u32(words, vdupq_n_u32(15))), float(vshrq_n_u32::<4>(words)))
+        }
+    }
+    #[inline(always)]
     unsafe fn store_i8(p: *mut i8, v: float32x4_t) {
         unsafe {
             let words = vqmovn_s32(vcvtq_s32_f32(v));

@@ -103,6 +103,17 @@ impl Simd for Scalar {
         a
     }
     #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> f32 {
+        // SAFETY: the caller's pointer is valid for one element.
+        f32::from(unsafe { *p })
+    }
+    #[inline(always)]
+    unsafe fn load_nibbles(p: *const u8) -> (f32, f32) {
+        // SAFETY: the caller's pointer is valid for one element.
+        let byte = unsafe { *p };
+        (f32::from(byte & 15) - 8.0, f32::from(byte >> 4) - 8.0)
+    }
+    #[inline(always)]
     unsafe fn store_i8(p: *mut i8, v: f32) {
         // SAFETY: the caller's pointer is valid for one element.
         unsafe { *p = v as i8 }

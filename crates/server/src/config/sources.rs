@@ -40,6 +40,7 @@ struct File {
     cache_tokens: Option<usize>,
     speculate: Option<String>,
     drafts: BTreeMap<String, String>,
+    cache_type: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -109,6 +110,7 @@ impl ServerConfig {
             })?;
         }
         self.drafts.extend(file.drafts);
+        self.set_cache_type("cache_type", file.cache_type)?;
         Ok(())
     }
 
@@ -146,6 +148,7 @@ impl ServerConfig {
         self.set_tls(path("WHIT_TLS_CERT"), path("WHIT_TLS_KEY"))?;
         self.engine.ctx = number("CONTEXT_LENGTH", 1 << 24)?.or(self.engine.ctx);
         self.engine.cache = number("CACHE_TOKENS", 1 << 30)?.map_or(self.engine.cache, CacheSize::Tokens);
+        self.set_cache_type("KV_CACHE_TYPE", text("KV_CACHE_TYPE"))?;
         self.memory =
             number("MEMORY_MB", 1 << 24)?.map_or(self.memory, |mb| Some((mb as u64).saturating_mul(1 << 20)));
         // Not from OLLAMA_API_KEY: that is the key with which its clients call others.
@@ -153,6 +156,18 @@ impl ServerConfig {
             let keys = keys.split(',').map(str::trim).filter(|key| !key.is_empty());
             self.keys.extend(keys.map(|key| ApiKey::new(key, Scope::Admin)));
         }
+        Ok(())
+    }
+}
+
+impl ServerConfig {
+    fn set_cache_type(&mut self, name: &str, text: Option<String>) -> Result<(), ConfigError> {
+        let Some(text) = text else { return Ok(()) };
+        self.engine.cache_type = text.parse().map_err(|_| ConfigError::Value {
+            name: name.to_owned(),
+            got: text,
+            wanted: "one of f16, q8_0, q4_0, f32",
+        })?;
         Ok(())
     }
 }
@@ -173,6 +188,7 @@ mod tests {
             ("OLLAMA_MAX_QUEUE", "7"),
             ("OLLAMA_CONTEXT_LENGTH", "8192"),
             ("WHIT_CACHE_TOKENS", "50000"),
+            ("OLLAMA_KV_CACHE_TYPE", "q8_0"),
             ("WHIT_MEMORY_MB", "2048"),
             ("WHIT_API_KEYS", "one,two"),
         ];
@@ -185,6 +201,7 @@ mod tests {
         assert_eq!(config.keep_alive, KeepAlive::Forever);
         assert_eq!((config.num_parallel, config.max_queue), (ServerConfig::default().num_parallel, 7));
         assert_eq!((config.engine.ctx, config.engine.cache), (Some(8192), CacheSize::Tokens(50_000)));
+        assert_eq!(config.engine.cache_type, whit_engine::CacheType::Q8_0);
         assert_eq!(config.memory, Some(2 << 30));
         assert_eq!(config.keys.len(), 2);
         assert!(
@@ -210,7 +227,14 @@ mod tests {
         assert_eq!(config.overflow, OverflowPolicy::DropOldest);
         // The digest is that of `foo`, by sha256sum.
         assert_eq!(config.keys, [ApiKey::new("foo", Scope::Inference)]);
-        for text in ["hots = 'x'", "[[keys]]\nsha256 = 'abc'", "overflow = 'never'", "host = 1"] {
+        assert_eq!(load("cache_type = 'q4_0'").unwrap().engine.cache_type, whit_engine::CacheType::Q4_0);
+        for text in [
+            "hots = 'x'",
+            "cache_type = 'q5_1'",
+            "[[keys]]\nsha256 = 'abc'",
+            "overflow = 'never'",
+            "host = 1",
+        ] {
             assert!(load(text).is_err(), "{text}");
         }
     }

@@ -2,24 +2,41 @@
 //!
 //! Query vectors of all heads that share the key-value head go through together, so that a page is read from memory, and
 //! widened, once for several of them. A piece's scores are all formed before its softmax, so nothing is rescaled on the
-//! way; [`merge`] joins pieces. `product` has the two products, `element` how the cache stores its elements.
+//! way; [`merge`] joins pieces. `product` has the two products, `store` and `blocks` how the cache stores what goes into them.
 //!
 //! **A query's result does not depend, bit for bit, on what else is in its block**: pieces lie at multiples of
 //! [`PIECE_TOKENS`], every sum runs over them in one order, and what a query does not see adds zeros.
 
-mod element;
+mod blocks;
 mod product;
+mod store;
 
-use whit_base::PAGE_TOKENS;
+use whit_base::{CacheType, PAGE_TOKENS, rotation_span};
 
 use crate::simd::{Simd, exp, tanh};
-pub(crate) use element::{Element, Half, append};
+pub(crate) use blocks::{Blocks, Bytes, Nibbles};
 use product::{scores, values};
+pub(crate) use store::{Half, Store};
 
 /// Pages whose scores a block holds at once.
 pub(crate) const PIECE_PAGES: usize = 4;
 /// Positions in them.
 pub(crate) const PIECE_TOKENS: usize = PIECE_PAGES * PAGE_TOKENS;
+
+/// Values that a head takes room for: whole registers of the widest level, and whole blocks.
+pub(crate) fn padded_head_dim(cache_type: CacheType, head_dim: usize) -> usize {
+    cache_type.padded(head_dim).next_multiple_of(16)
+}
+
+/// Bytes that the keys of a head of padded size take in a page, and its values.
+pub(crate) fn head_bytes(cache_type: CacheType, head_dim: usize) -> usize {
+    match cache_type {
+        CacheType::F32 => f32::head_bytes(head_dim),
+        CacheType::F16 => Half::head_bytes(head_dim),
+        CacheType::Q8_0 => Blocks::<Bytes>::head_bytes(head_dim),
+        CacheType::Q4_0 => Blocks::<Nibbles>::head_bytes(head_dim),
+    }
+}
 
 /// What a key's score gains by its distance from the query.
 #[derive(Clone, Copy)]
@@ -125,7 +142,7 @@ impl AttendBlock<'_> {
 #[inline(always)]
 pub(crate) unsafe fn attend<
     S: Simd,
-    E: Element,
+    T: Store,
     const NT: usize,
     const QK: usize,
     const DT: usize,
@@ -143,7 +160,7 @@ pub(crate) unsafe fn attend<
             let out = b.scores.add(column(page));
             // Memory is a piece ahead: a page's values come while its keys are read, and then the next keys.
             let (k, next) = (b.page(b.k, page), b.page(b.v, page));
-            scores::<S, E, NT, QK>(b.q, b.n_queries, b.head_dim, k, next, out);
+            scores::<S, T, NT, QK>(b.q, b.n_queries, b.head_dim, k, next, out);
             adjust::<S>(b, page * PAGE_TOKENS, out);
         }
         let (from, n) = (column(pages.start), pages.len() * PAGE_TOKENS);
@@ -157,7 +174,7 @@ pub(crate) unsafe fn attend<
             let v = b.page(b.v, page);
             let next = if next.is_null() { v } else { next };
             let (weights, n_tokens) = (b.scores.add(column(page)), b.n_tokens(page * PAGE_TOKENS));
-            values::<S, E, DT, QV>(weights, b.n_queries, b.head_dim, v, n_tokens, next, b.result.acc);
+            values::<S, T, DT, QV>(weights, b.n_queries, b.head_dim, v, n_tokens, next, b.result.acc);
         }
     }
 }
@@ -256,6 +273,41 @@ pub(crate) unsafe fn merge<S: Simd>(from: Partial, into: Partial, n_queries: usi
             for d in (0..head_dim).step_by(S::N) {
                 let gained = S::mul(S::splat(gain), S::load(from.add(d)));
                 S::store(into.add(d), S::fma(S::splat(keep), S::load(into.add(d)), gained));
+            }
+        }
+    }
+}
+
+/// [`whit_base::rotate`] of `n` values, a multiple of 16.
+#[inline(always)]
+pub(crate) unsafe fn rotate<S: Simd>(x: *mut f32, n: usize) {
+    let span = rotation_span(n);
+    // SAFETY: the caller vouches for the values.
+    unsafe {
+        for at in (0..n).step_by(span) {
+            let x = x.add(at);
+            let mut half = 1;
+            while half < span {
+                for i in (0..span).step_by(2 * half) {
+                    let (a, b) = (x.add(i), x.add(i + half));
+                    if half >= S::N {
+                        for j in (0..half).step_by(S::N) {
+                            let (u, v) = (S::load(a.add(j)), S::load(b.add(j)));
+                            S::store(a.add(j), S::add(u, v));
+                            S::store(b.add(j), S::sub(u, v));
+                        }
+                    } else {
+                        for j in 0..half {
+                            let (u, v) = (*a.add(j), *b.add(j));
+                            (*a.add(j), *b.add(j)) = (u + v, u - v);
+                        }
+                    }
+                }
+                half *= 2;
+            }
+            let scale = S::splat(1.0 / (span as f32).sqrt());
+            for i in (0..span).step_by(S::N) {
+                S::store(x.add(i), S::mul(S::load(x.add(i)), scale));
             }
         }
     }
