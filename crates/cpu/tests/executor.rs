@@ -223,10 +223,10 @@ fn every_level_computes_what_the_reference_computes_of_every_cache() {
             for backend in backends() {
                 let got = drive(&mut *backend.load(plan(), limits()).unwrap(), steps);
                 for (got, expected) in got.iter().flatten().zip(expected.iter().flatten()) {
-                    // A value on a tie may go to the next step of the coarser types.
-                    let tolerance = if cache_type == CacheType::F32 { 2e-3 } else { 3e-2 };
+                    // A value on a tie may go to the next step, of the coarser types, and of what meets the plan's 8-bit
+                    // weights.
                     assert!(
-                        (got - expected).abs() < tolerance,
+                        (got - expected).abs() < 3e-2,
                         "{cache_type} {head_dim} {}: {got}, expected {expected}",
                         backend.describe()
                     );
