@@ -39,7 +39,7 @@ fn architectures() {
     refused(
         LLAMA,
         |p| p.writer.set("general.architecture", "mamba"),
-        &["`mamba`", "llama, qwen2, qwen3, qwen3moe, gemma"],
+        &["`mamba`", "llama, mistral3, qwen2, qwen3, qwen3moe, gemma"],
     );
     refused(LLAMA, |p| p.writer.unset("general.architecture"), &["general.architecture", "missing"]);
     refused(LLAMA, |p| p.writer.set("general.architecture", 7u32), &["general.architecture"]);

@@ -82,7 +82,12 @@ fn prompts_are_scored() {
                         assert_eq!(tokens, golden.greedy[..max_tokens], "{case}");
                     }
                     let end = end.unwrap();
-                    assert_eq!((end.reason, end.usage.cached_tokens), (FinishReason::Length, 0), "{case}");
+                    // A random model may end a shortened prompt's answer by itself, with its last token.
+                    assert!(
+                        end.reason == FinishReason::Length || n < whole && end.reason == FinishReason::Eos,
+                        "{case}"
+                    );
+                    assert_eq!(end.usage.cached_tokens, 0, "{case}");
                     assert_eq!(end.usage.generated_tokens, max_tokens, "{case}");
                 }
             }

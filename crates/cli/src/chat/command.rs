@@ -252,6 +252,7 @@ pub(super) fn parameters(parameters: &Parameters, n_ctx: usize, shift: bool) -> 
         ("presence_penalty", s.presence_penalty.to_string()),
         ("frequency_penalty", s.frequency_penalty.to_string()),
         ("seed", s.seed.map_or("random".to_owned(), |seed| seed.to_string())),
+        ("draft_num_predict", number(parameters.max_draft, "as many as pay")),
         ("num_predict", number(parameters.max_tokens, "none")),
         ("num_ctx", n_ctx.to_string()),
         ("num_keep", number(parameters.n_keep, "the system message")),
