@@ -1,5 +1,7 @@
 //! What can keep a model from being judged.
 
+use std::path::PathBuf;
+
 use whit_engine::EngineError;
 
 /// Every error of this crate.
@@ -28,6 +30,48 @@ pub enum JudgeError {
         ctx: usize,
         /// Tokens that the engine holds.
         n_ctx: usize,
+    },
+    /// Windows that would leave tokens out, or never move on.
+    #[error(
+        "windows of {ctx} tokens cannot begin {stride} tokens after each other; choose a smaller --stride, at least 1"
+    )]
+    BadStride {
+        /// Tokens from the beginning of one window to that of the next.
+        stride: usize,
+        /// Tokens in a window.
+        ctx: usize,
+    },
+    /// Reference predictions by another protocol than the one that their file is for.
+    #[error("reference predictions are of the second half of each chunk; leave out --stride and --full")]
+    BaseProtocol,
+    /// Reference predictions of another vocabulary.
+    #[error(
+        "the reference has a vocabulary of {base} tokens and the model one of {own}; only models with the same vocabulary \
+         can be compared so"
+    )]
+    OtherVocabulary {
+        /// Of the reference.
+        base: usize,
+        /// Of the model.
+        own: usize,
+    },
+    /// A file of reference predictions that is none.
+    #[error("{}: this is no file of reference predictions: {problem}; save one with `whit perplexity --kl-base`", path.display())]
+    BadBase {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file could not be read or written.
+    #[error("{}: cannot {doing} the file: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// The model gave something that is no number.
     #[error(

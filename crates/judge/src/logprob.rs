@@ -1,12 +1,31 @@
-//! The log-probability of one token under a row of logits, by a softmax that does not overflow.
+//! Log-probabilities under a row of logits, by a softmax that does not overflow, and how far two rows diverge.
 
 /// Values summed in f32 before the sum goes on in f64: few enough that their rounding does not show.
 const BLOCK: usize = 256;
 const LANES: usize = 8;
 
-/// `logits[token] - ln(sum(exp(logits)))`, natural. NaN if any logit is.
-pub(crate) fn log_probability(logits: &[f32], token: usize) -> f64 {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+/// What makes probabilities of a row of logits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Softmax {
+    /// The greatest logit.
+    pub(crate) max: f32,
+    /// `ln(sum(exp(logit - max)))`. NaN if any logit is.
+    pub(crate) ln_sum: f64,
+}
+
+impl Softmax {
+    pub(crate) fn of(logits: &[f32]) -> Softmax {
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        Softmax { max, ln_sum: sum_of_exp(logits, max).ln() }
+    }
+
+    /// The natural logarithm of the probability that belongs to this logit.
+    pub(crate) fn log_probability(&self, logit: f32) -> f64 {
+        f64::from(logit) - f64::from(self.max) - self.ln_sum
+    }
+}
+
+fn sum_of_exp(logits: &[f32], max: f32) -> f64 {
     let mut sum = 0.0f64;
     for block in logits.chunks(BLOCK) {
         let mut lanes = [0.0f32; LANES];
@@ -20,7 +39,36 @@ pub(crate) fn log_probability(logits: &[f32], token: usize) -> f64 {
         sum += lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>();
         sum += rest.iter().map(|&logit| f64::from(exp(logit - max))).sum::<f64>();
     }
-    f64::from(logits[token]) - f64::from(max) - sum.ln()
+    sum
+}
+
+/// The divergence of one row from another, in nats: `sum(exp(base) * (base - own))` over log-probabilities, where `own` is
+/// `logits - shift`. Tokens of which `base` thinks less than `e^-16` are left out, as llama.cpp does.
+pub(crate) fn divergence(base: &[f32], logits: &[f32], shift: f32) -> f64 {
+    const LEAST: f32 = -16.0;
+    let term = |base: f32, logit: f32| {
+        if base > LEAST { exp(base) * (base - (logit - shift)) } else { 0.0 }
+    };
+    let mut sum = 0.0f64;
+    for (base, logits) in base.chunks(BLOCK).zip(logits.chunks(BLOCK)) {
+        let mut lanes = [0.0f32; LANES];
+        let (bases, rows) = (base.chunks_exact(LANES), logits.chunks_exact(LANES));
+        let rest = bases.remainder().iter().zip(rows.remainder());
+        sum += rest.map(|(&base, &logit)| f64::from(term(base, logit))).sum::<f64>();
+        for (base, logits) in bases.zip(rows) {
+            for ((lane, &base), &logit) in lanes.iter_mut().zip(base).zip(logits) {
+                *lane += term(base, logit);
+            }
+        }
+        sum += lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>();
+    }
+    sum
+}
+
+/// Where the greatest value stands, the first if there are several.
+pub(crate) fn first_greatest(values: &[f32]) -> usize {
+    let max = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    values.iter().position(|&value| value == max).unwrap_or(0)
 }
 
 /// `e^x` for `x <= 0`, within 2 units in the last place; 0 below -87. Without branches, so that it vectorizes: a row of
@@ -59,6 +107,10 @@ mod tests {
         assert_eq!(exp(-1000.0), 0.0);
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
         assert!(exp(f32::NAN).is_nan());
+    }
+
+    fn log_probability(logits: &[f32], token: usize) -> f64 {
+        Softmax::of(logits).log_probability(logits[token])
     }
 
     #[test]
