@@ -1,13 +1,31 @@
 //! The activation quantizer against its definition: `d = max|x| / 127`, `q = round_ties_even(x / d)`, `sum =
 //! d·Σq`.
 
-use whit_base::quant::{ACT_GROUP, quantize_activations};
+use whit_base::quant::{ACT_GROUP, WIDE_ACT_GROUP, quantize_activations};
 
 fn quantize(x: &[f32]) -> (Vec<i8>, Vec<f32>, Vec<f32>) {
     let n_groups = x.len() / ACT_GROUP;
     let (mut q, mut d, mut sum) = (vec![99; x.len()], vec![9.0; n_groups], vec![9.0; n_groups]);
-    quantize_activations(x, &mut q, &mut d, &mut sum);
+    quantize_activations(x, ACT_GROUP, &mut q, &mut d, &mut sum);
     (q, d, sum)
+}
+
+#[test]
+fn a_wide_group_shares_one_scale() {
+    let all: Vec<f32> = (0..256).map(|i| (i as f32 * 0.7).sin() * (1.0 + i as f32)).collect();
+    let (mut q, mut d, mut sum) = (vec![99; 256], vec![9.0; 8], vec![9.0; 8]);
+    quantize_activations(&all, WIDE_ACT_GROUP, &mut q, &mut d, &mut sum);
+    for (index, x) in all.chunks(ACT_GROUP).enumerate() {
+        let group = index / 4;
+        let peak = all[128 * group..][..128].iter().fold(0.0_f32, |peak, x| peak.max(x.abs()));
+        assert_eq!(d[index], peak / 127.0, "scale {index}");
+        for (i, x) in x.iter().enumerate() {
+            let q = f32::from(q[32 * index + i]);
+            assert!((x - q * d[index]).abs() <= 0.500_01 * d[index], "value {i} of {index}");
+        }
+        let total: i32 = q[32 * index..][..32].iter().map(|q| i32::from(*q)).sum();
+        assert_eq!(sum[index], d[index] * total as f32, "sum {index}");
+    }
 }
 
 /// A group whose first values are `head`, the rest zero.

@@ -210,6 +210,8 @@ fn lengths_that_do_not_match_are_refused() {
     refused(|| quant::encode_row(DType::Q8_0, &[0.0; 32], Some(&[1.0; 31]), &mut [0; 34]));
     refused(|| quant::encode_row(DType::Q8_0, &[0.0; 31], None, &mut [0; 34]));
     refused(|| _ = quant::dot_row(DType::Q8_0, &[0; 34], &[0.0; 64]));
-    refused(|| quant::quantize_activations(&[0.0; 33], &mut [0; 33], &mut [0.0; 1], &mut [0.0; 1]));
-    refused(|| quant::quantize_activations(&[0.0; 32], &mut [0; 32], &mut [0.0; 2], &mut [0.0; 1]));
+    refused(|| quant::quantize_activations(&[0.0; 33], 32, &mut [0; 33], &mut [0.0; 1], &mut [0.0; 1]));
+    refused(|| quant::quantize_activations(&[0.0; 64], 64, &mut [0; 64], &mut [0.0; 2], &mut [0.0; 2]));
+    refused(|| quant::quantize_activations(&[0.0; 32], 128, &mut [0; 32], &mut [0.0; 1], &mut [0.0; 1]));
+    refused(|| quant::quantize_activations(&[0.0; 32], 32, &mut [0; 32], &mut [0.0; 2], &mut [0.0; 1]));
 }

@@ -21,6 +21,7 @@ pub use op::{
 };
 pub use slots::{Slots, assign_slots};
 
+use crate::quant::act_group;
 use crate::{Bytes, CacheType, DType};
 
 /// Index of a buffer in [`Plan::buffers`].
@@ -225,6 +226,29 @@ impl Plan {
             _ => 0,
         };
         self.ops.iter().map(floats).max().unwrap_or(0)
+    }
+
+    /// The groups in which an input of these weights is rounded, if any of them is quantized.
+    pub fn act_group(&self, weights: impl IntoIterator<Item = WeightId>) -> Option<usize> {
+        let dtypes = weights.into_iter().map(|id| self.weight(id).dtype);
+        dtypes.filter(|dtype| dtype.is_quantized()).map(act_group).max()
+    }
+
+    /// For each buffer, the groups in which it is rounded for the quantized products that read it, if any does. Experts
+    /// round their inputs by themselves.
+    pub fn act_groups(&self) -> Vec<Option<usize>> {
+        let mut groups = vec![None; self.buffers.len()];
+        for op in &self.ops {
+            let (x, group) = match op {
+                Op::Linear { x, parts, .. } => (*x, self.act_group(parts.iter().map(|part| part.weight))),
+                Op::GatedLinear { x, gate, up, .. } => (*x, self.act_group([*gate, *up])),
+                Op::Logits { x, weight, .. } => (*x, self.act_group([*weight])),
+                _ => continue,
+            };
+            let widest = &mut groups[x.0 as usize];
+            *widest = group.max(*widest);
+        }
+        groups
     }
 
     /// Whether the plan ends with a vocabulary projection.

@@ -30,7 +30,7 @@ pub mod q5_k;
 pub mod q6_k;
 pub mod q8_0;
 
-pub use activation::{ACT_GROUP, quantize_activations};
+pub use activation::{ACT_GROUP, WIDE_ACT_GROUP, act_group, quantize_activations};
 
 use crate::DType;
 use codec::Codec;

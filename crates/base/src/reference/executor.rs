@@ -34,6 +34,7 @@ impl Backend for ReferenceBackend {
             }
         }
         Ok(Box::new(ReferenceExecutor {
+            act_groups: plan.act_groups(),
             plan,
             limits,
             backend: *self,
@@ -49,6 +50,7 @@ type CacheKey = (usize, u32, usize);
 
 struct ReferenceExecutor {
     plan: Plan,
+    act_groups: Vec<Option<usize>>,
     limits: ExecutorLimits,
     backend: ReferenceBackend,
     group_of_layer: Vec<usize>,
@@ -85,16 +87,25 @@ impl ReferenceExecutor {
         heads.collect()
     }
 
-    fn linear(&self, x: &[Vec<f32>], id: WeightId, bias: Option<WeightId>) -> Vec<Vec<f32>> {
+    /// `group`: in which the input is rounded, if it is.
+    fn linear(
+        &self,
+        x: &[Vec<f32>],
+        group: Option<usize>,
+        id: WeightId,
+        bias: Option<WeightId>,
+    ) -> Vec<Vec<f32>> {
         let weight = self.plan.weight(id);
         let row_bytes = weight.data.len() / weight.n_rows;
         let bias = bias.map(|id| vector(self.plan.weight(id)));
         x.iter()
             .map(|x| {
-                let rounded = (self.backend.quantize_activations && weight.dtype.is_quantized()).then(|| {
+                let group =
+                    group.filter(|_| self.backend.quantize_activations && weight.dtype.is_quantized());
+                let rounded = group.map(|group| {
                     let (mut q, mut d) = (vec![0i8; x.len()], vec![0f32; x.len() / 32]);
                     let mut sum = d.clone();
-                    quantize_activations(x, &mut q, &mut d, &mut sum);
+                    quantize_activations(x, group, &mut q, &mut d, &mut sum);
                     q.iter().enumerate().map(|(i, &q)| f32::from(q) * d[i / 32]).collect::<Vec<f32>>()
                 });
                 let x = rounded.as_deref().unwrap_or(x);
@@ -106,6 +117,10 @@ impl ReferenceExecutor {
                     .collect()
             })
             .collect()
+    }
+
+    fn group(&self, x: BufferId) -> Option<usize> {
+        self.act_groups[x.0 as usize]
     }
 
     fn table_row(&self, table: WeightId, row: usize) -> Vec<f32> {
@@ -206,7 +221,7 @@ impl Executor for ReferenceExecutor {
                 }
                 Op::Linear { x, parts, residual } => {
                     for part in parts {
-                        let mut rows = self.linear(&values[x], part.weight, part.bias);
+                        let mut rows = self.linear(&values[x], self.group(*x), part.weight, part.bias);
                         if let Some(residual) = residual {
                             for (row, residual) in rows.iter_mut().zip(&values[residual]) {
                                 row.iter_mut().zip(residual).for_each(|(a, b)| *a += b);
@@ -216,8 +231,8 @@ impl Executor for ReferenceExecutor {
                     }
                 }
                 Op::GatedLinear { x, gate, up, act, out } => {
-                    let gate = self.linear(&values[x], *gate, None);
-                    let up = self.linear(&values[x], *up, None);
+                    let gate = self.linear(&values[x], self.group(*x), *gate, None);
+                    let up = self.linear(&values[x], self.group(*x), *up, None);
                     values.insert(*out, glu(&gate, &up, *act));
                 }
                 Op::Glu { gate, up, act, out } => {
@@ -382,13 +397,17 @@ impl Executor for ReferenceExecutor {
                     values.insert(*out, rows);
                 }
                 Op::Experts { x, weights, experts, act, out, .. } => {
+                    let groups = [
+                        self.plan.act_group(experts.iter().flat_map(|expert| [expert.gate, expert.up])),
+                        self.plan.act_group(experts.iter().map(|expert| expert.down)),
+                    ];
                     let rows = values[x].iter().zip(&values[weights]).map(|(x, weights)| {
                         let mut sum = vec![0.0; x.len()];
                         for (expert, &weight) in experts.iter().zip(weights).filter(|(_, w)| **w != 0.0) {
                             let x = std::slice::from_ref(x);
-                            let gate = self.linear(x, expert.gate, None);
-                            let up = self.linear(x, expert.up, None);
-                            let given = self.linear(&glu(&gate, &up, *act), expert.down, None);
+                            let gate = self.linear(x, groups[0], expert.gate, None);
+                            let up = self.linear(x, groups[0], expert.up, None);
+                            let given = self.linear(&glu(&gate, &up, *act), groups[1], expert.down, None);
                             sum.iter_mut().zip(&given[0]).for_each(|(sum, v)| *sum += weight * v);
                         }
                         sum
@@ -425,7 +444,7 @@ impl Executor for ReferenceExecutor {
                     }
                 }
                 Op::Logits { x, weight, bias, scale, softcap } => {
-                    let rows = self.linear(&values[x][..batch.outputs.len()], *weight, None);
+                    let rows = self.linear(&values[x][..batch.outputs.len()], self.group(*x), *weight, None);
                     let bias = bias.map(|id| vector(self.plan.weight(id)));
                     for (row, out) in rows.iter().zip(logits.chunks_exact_mut(self.plan.n_vocab)) {
                         for (token, (logit, out)) in row.iter().zip(out).enumerate() {

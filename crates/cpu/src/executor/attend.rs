@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use whit_base::{Batch, PAGE_TOKENS, Segment, Sight};
 
 use super::CpuExecutor;
-use super::step::{AttendStep, Buf};
+use super::step::AttendStep;
 use crate::cache::CachedHead;
 use crate::kernels::attention::{AttendBlock, DistanceBias, PIECE_PAGES, PIECE_TOKENS, Partial};
 use crate::pool::Worker;
@@ -342,7 +342,7 @@ impl CpuExecutor {
                     (self.kernels.scale)(from, 1.0 / *scratch.total.sum.add(i), padded);
                     self.rotate(from, padded);
                     std::ptr::copy_nonoverlapping(from, step.out.row(row).add(at), step.head_dim);
-                    if rounds_by_head(&step.out, step.head_dim) {
+                    if step.out.rounds_by(step.head_dim) {
                         step.out.round(self.kernels, row, at, step.head_dim);
                     }
                 }
@@ -447,9 +447,4 @@ fn first_keys(
         *key = k.wrapping_add(page as usize * stride);
     }
     keys
-}
-
-/// Whether a head covers whole 8-bit groups of the output.
-pub(crate) fn rounds_by_head(out: &Buf, head_dim: usize) -> bool {
-    out.rounded.is_some() && head_dim.is_multiple_of(32)
 }

@@ -18,8 +18,8 @@ pub(crate) struct ExpertsStep {
     /// Gate, up and down of each.
     experts: Vec<[Matrix; 3]>,
     act: Activation,
-    /// Whether some gate or up, and whether some down, is quantized.
-    rounds: [bool; 2],
+    /// The groups in which what meets gates and ups is rounded, and what meets downs.
+    rounds: [Option<usize>; 2],
 }
 
 impl ExpertsStep {
@@ -27,13 +27,9 @@ impl ExpertsStep {
         (x, weights, out): (Buf, Buf, Buf),
         n_used: usize,
         experts: Vec<[Matrix; 3]>,
+        rounds: [Option<usize>; 2],
         act: Activation,
     ) -> ExpertsStep {
-        let quantized = |matrix: &Matrix| matrix.dtype.is_quantized();
-        let rounds = [
-            experts.iter().any(|[gate, up, _]| quantized(gate) || quantized(up)),
-            experts.iter().any(|[.., down]| quantized(down)),
-        ];
         ExpertsStep { x, weights, out, n_used, experts, act, rounds }
     }
 
@@ -89,8 +85,8 @@ impl Gathered {
         let width = most(|step| step.x.width).unwrap_or(0);
         let (n_ff, n_experts) =
             (most(ExpertsStep::n_ff).unwrap_or(0), most(ExpertsStep::n_experts).unwrap_or(0));
-        let rounds_x = steps().any(|step| step.rounds[0]);
-        let rounds_h = steps().any(|step| step.rounds[1]);
+        let rounds_x = steps().any(|step| step.rounds[0].is_some());
+        let rounds_h = steps().any(|step| step.rounds[1].is_some());
         let what = "the rows of experts";
         Ok(Some(Gathered {
             x: allocate_rows(n, width, Rows::All, rounds_x, buffers)?,
@@ -172,7 +168,7 @@ pub(crate) fn route(scores: &[f32], n_used: usize, normalize: bool, weights: &mu
 }
 
 impl CpuExecutor {
-    /// Five phases: list the entries, gather their rows, gate and up, down, collect.
+    /// Six phases: list the entries, gather their rows, gate and up, round, down, collect.
     pub(crate) unsafe fn experts(&self, step: &ExpertsStep, n_rows: usize, worker: &Worker<'_>) {
         // `compile` made the memory for plans that have such steps.
         let Some(gathered) = &self.gathered else { return };
@@ -187,7 +183,7 @@ impl CpuExecutor {
             let n_entries = starts[step.n_experts()] as usize;
             let x = gathered.x.view(step.x.width, Rows::All, step.rounds[0]);
             let h = gathered.h.view(step.n_ff(), Rows::All, step.rounds[1]);
-            let y = gathered.y.view(step.x.width, Rows::All, false);
+            let y = gathered.y.view(step.x.width, Rows::All, None);
             self.for_rows(n_entries, worker, |entry| {
                 let from = step.x.row(rows[entry] as usize);
                 std::ptr::copy_nonoverlapping(from, x.row(entry), x.width);
@@ -196,6 +192,10 @@ impl CpuExecutor {
             worker.barrier();
             self.gated_experts(step, starts, (&x, &h), worker);
             worker.barrier();
+            if h.rounded.is_some() {
+                self.for_rows(n_entries, worker, |entry| h.round(kernels, entry, 0, h.width));
+                worker.barrier();
+            }
             self.down_experts(step, starts, (&h, &y), worker);
             worker.barrier();
             self.for_rows(n_rows, worker, |row| {
@@ -255,7 +255,6 @@ impl CpuExecutor {
                 for m in 0..entries.len() {
                     let out = h.row(m).add(r0);
                     (self.kernels.glu)(step.act, out, scratch.floats.add(m * n), out, n);
-                    h.round(self.kernels, m, r0, n);
                 }
             }
         });

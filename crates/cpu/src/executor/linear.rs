@@ -1,5 +1,6 @@
 //! Products with weights.
 
+use whit_base::quant::WIDE_ACT_GROUP;
 use whit_base::{DType, Rows};
 
 use super::CpuExecutor;
@@ -10,8 +11,8 @@ use crate::pool::Worker;
 /// Weight rows that one item of a product with few rows may have: bounds the scratch of gated products.
 const MAX_CHUNK: usize = 512;
 
-/// Columns of a gated product that are rounded together: what the fastest rounding takes at once.
-const ROUND_ROWS: usize = 128;
+/// Columns of a gated product that are rounded together: a wide group, and what the fastest rounding takes at once.
+const ROUND_ROWS: usize = WIDE_ACT_GROUP;
 
 /// Scratch of a thread: a multiplication's tiles, then `(rows, GEMM_ROWS)` or `(MAX_CHUNK)` floats for a second factor.
 pub(crate) fn scratch_bytes(tiles: usize, max_rows: usize) -> usize {
@@ -139,9 +140,21 @@ impl CpuExecutor {
                     if let Some(residual) = &step.residual {
                         (self.kernels.add)(out, residual.row(m).add(r0), out, n);
                     }
-                    part.out.round(self.kernels, m, r0, n);
+                    if part.out.rounds_by(chunk) {
+                        part.out.round(self.kernels, m, r0, n);
+                    }
                 }
             }
+        }
+        let is_late = |part: &&Part| part.out.rounded.is_some() && !part.out.rounds_by(chunk);
+        if step.parts.iter().any(|part| is_late(&part)) {
+            worker.barrier();
+            self.for_rows(n_x, worker, |m| {
+                for Part { out, .. } in step.parts.iter().filter(is_late) {
+                    // SAFETY: a row belongs to one thread, and all of its columns are there.
+                    unsafe { out.round(self.kernels, m, 0, out.width) }
+                }
+            });
         }
     }
 
@@ -150,8 +163,7 @@ impl CpuExecutor {
         let scratch = self.linear_scratch(worker);
         let n_ff = step.gate.n_rows;
         let chunk = self.chunk(n_x, n_ff);
-        // What is rounded at once is rounded faster.
-        let item_rows = chunk.max(ROUND_ROWS);
+        let item_rows = chunk.next_multiple_of(ROUND_ROWS);
         while let Some(item) = worker.take_own(n_ff.div_ceil(item_rows)) {
             let rows = item * item_rows..((item + 1) * item_rows).min(n_ff);
             for r0 in rows.clone().step_by(chunk) {

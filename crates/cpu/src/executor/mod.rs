@@ -152,13 +152,14 @@ impl CpuExecutor {
 
         let slots = assign_slots(&plan);
         let mut buffers = Vec::new();
-        let quantized = step::buffers_needing_rounding(&plan);
+        let roundings = plan.act_groups();
         let slot_memory = slots
             .slots
             .iter()
             .enumerate()
             .map(|(slot, &(width, rows))| {
-                let rounded = (0..plan.buffers.len()).any(|b| slots.of_buffer[b] == slot && quantized[b]);
+                let rounded =
+                    (0..plan.buffers.len()).any(|b| slots.of_buffer[b] == slot && roundings[b].is_some());
                 step::allocate_slot(width, rows, rounded, &limits, &mut buffers)
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -166,7 +167,7 @@ impl CpuExecutor {
             .map(|b| {
                 let slot = slots.of_buffer[b];
                 (slot != usize::MAX).then(|| {
-                    slot_memory[slot].view(plan.buffers[b].width, plan.buffers[b].rows, quantized[b])
+                    slot_memory[slot].view(plan.buffers[b].width, plan.buffers[b].rows, roundings[b])
                 })
             })
             .collect();

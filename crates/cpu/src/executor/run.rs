@@ -4,7 +4,6 @@ use whit_base::quant::decode_row;
 use whit_base::{Batch, NormKind};
 
 use super::CpuExecutor;
-use super::attend::rounds_by_head;
 use super::experts::route;
 use super::step::{Buf, Matrix, Step, Vector};
 use crate::kernels::rows::set_rope_pair;
@@ -121,7 +120,7 @@ impl CpuExecutor {
                     self.attend_prepare(attend, batch, worker);
                     worker.barrier();
                     self.attend_visit(attend, batch, worker);
-                    if attend.out.rounded.is_some() && !rounds_by_head(&attend.out, attend.head_dim) {
+                    if attend.out.rounded.is_some() && !attend.out.rounds_by(attend.head_dim) {
                         worker.barrier();
                         let out = &attend.out;
                         self.for_rows(n_rows(out), worker, |m| out.round(kernels, m, 0, out.width));

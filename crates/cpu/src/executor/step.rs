@@ -1,6 +1,6 @@
 //! Operations resolved to pointers and sizes.
 
-use whit_base::quant::decode_row;
+use whit_base::quant::{ACT_GROUP, decode_row};
 use whit_base::{
     Activation, BackendError, BufferId, CacheType, DType, ExecutorLimits, HeadNorm, NormKind, Op, Plan, Rope,
     RopeStyle, Rows, Sharpening, Sight, Weight, WeightId,
@@ -38,9 +38,10 @@ impl Buf {
         unsafe { self.x.add(m * self.stride) }
     }
 
-    /// Refreshes the 8-bit form of `n` values from `n0` on (multiples of 32) of row `m`.
+    /// Refreshes the 8-bit form of `n` values from `n0` on (multiples of its groups) of row `m`.
     pub(crate) unsafe fn round(&self, kernels: &Kernels, m: usize, n0: usize, n: usize) {
         if let Some(matrix) = self.rounded {
+            debug_assert!(n0.is_multiple_of(matrix.group) && n.is_multiple_of(matrix.group));
             // SAFETY: the row and its groups exist; rows are padded by 16 groups.
             unsafe {
                 let row = matrix.row(m);
@@ -60,16 +61,20 @@ impl Buf {
     pub(crate) unsafe fn tail(&self, m: usize) -> Buf {
         // SAFETY: the caller knows row `m` to exist.
         unsafe {
-            let rounded = self.rounded.map(|matrix| {
-                let row = matrix.row(m);
-                QuantMatrix { q: row.q, d: row.d, sum32: row.sum32, sum16: row.sum16, ..matrix }
-            });
+            let rounded = self.rounded.map(|matrix| matrix.from(m));
             Buf { x: self.row(m), rounded, ..*self }
         }
     }
 
-    pub(crate) fn view(&self, width: usize, rows: Rows, rounded: bool) -> Buf {
-        Buf { width, rows, rounded: self.rounded.filter(|_| rounded), ..*self }
+    /// The same memory as a buffer of another width, rounded in such groups or not at all.
+    pub(crate) fn view(&self, width: usize, rows: Rows, group: Option<usize>) -> Buf {
+        let rounded = self.rounded.zip(group).map(|(matrix, group)| QuantMatrix { group, ..matrix });
+        Buf { width, rows, rounded, ..*self }
+    }
+
+    /// Whether there is an 8-bit form, and `n` values at a time can be put into it.
+    pub(crate) fn rounds_by(&self, n: usize) -> bool {
+        self.rounded.is_some_and(|matrix| n.is_multiple_of(matrix.group))
     }
 }
 
@@ -214,22 +219,6 @@ impl RopeTable {
     }
 }
 
-/// For each buffer, whether a quantized product reads it.
-pub(crate) fn buffers_needing_rounding(plan: &Plan) -> Vec<bool> {
-    let mut needed = vec![false; plan.buffers.len()];
-    let quantized = |id: WeightId| plan.weight(id).dtype.is_quantized();
-    for op in &plan.ops {
-        let (x, any) = match op {
-            Op::Linear { x, parts, .. } => (*x, parts.iter().any(|part| quantized(part.weight))),
-            Op::GatedLinear { x, gate, up, .. } => (*x, quantized(*gate) || quantized(*up)),
-            Op::Logits { x, weight, .. } => (*x, quantized(*weight)),
-            _ => continue,
-        };
-        needed[x.0 as usize] |= any;
-    }
-    needed
-}
-
 /// Memory for a slot of the given width.
 pub(crate) fn allocate_slot(
     width: usize,
@@ -265,16 +254,21 @@ pub(crate) fn allocate_rows(
         let d = Memory::of::<f32>(n_rows * d_stride, what)?;
         let sum32 = Memory::of::<f32>(n_rows * d_stride, what)?;
         let sum16 = Memory::of::<f32>(n_rows * sum16_stride, what)?;
+        let total32 = Memory::of::<i16>(n_rows * d_stride, what)?;
+        let total16 = Memory::of::<i16>(n_rows * sum16_stride, what)?;
         let matrix = QuantMatrix {
             q: q.ptr(),
             d: d.ptr(),
             sum32: sum32.ptr(),
             sum16: sum16.ptr(),
+            total32: total32.ptr(),
+            total16: total16.ptr(),
+            group: ACT_GROUP,
             q_stride,
             d_stride,
             sum16_stride,
         };
-        buffers.extend([q, d, sum32, sum16]);
+        buffers.extend([q, d, sum32, sum16, total32, total16]);
         Some(matrix)
     } else {
         None
@@ -442,6 +436,10 @@ pub(crate) fn compile(
                     .iter()
                     .map(|one| Ok([matrix(one.gate)?, matrix(one.up)?, matrix(one.down)?]))
                     .collect::<Result<_, String>>()?,
+                [
+                    plan.act_group(experts.iter().flat_map(|one| [one.gate, one.up])),
+                    plan.act_group(experts.iter().map(|one| one.down)),
+                ],
                 *act,
             )),
             Op::SequenceMean { x, out } => Step::SequenceMean { x: buf(*x)?, out: buf(*out)? },

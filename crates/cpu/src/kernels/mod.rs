@@ -27,11 +27,15 @@ pub(crate) struct QuantMatrix {
     pub(crate) d: *mut f32,
     pub(crate) sum32: *mut f32,
     pub(crate) sum16: *mut f32,
+    pub(crate) total32: *mut i16,
+    pub(crate) total16: *mut i16,
+    /// Values that share a scale.
+    pub(crate) group: usize,
     /// Elements between rows of `q`.
     pub(crate) q_stride: usize,
-    /// Elements between rows of `d` and `sum32`.
+    /// Elements between rows of `d`, `sum32` and `total32`.
     pub(crate) d_stride: usize,
-    /// Elements between rows of `sum16`.
+    /// Elements between rows of `sum16` and `total16`.
     pub(crate) sum16_stride: usize,
 }
 
@@ -46,8 +50,18 @@ impl QuantMatrix {
                 d: self.d.add(m * self.d_stride),
                 sum32: self.sum32.add(m * self.d_stride),
                 sum16: self.sum16.add(m * self.sum16_stride),
+                total32: self.total32.add(m * self.d_stride),
+                total16: self.total16.add(m * self.sum16_stride),
+                group: self.group,
             }
         }
+    }
+
+    /// The rows from `m` on, which the caller knows to exist.
+    pub(crate) unsafe fn from(&self, m: usize) -> QuantMatrix {
+        // SAFETY: the row exists.
+        let QuantRow { q, d, sum32, sum16, total32, total16, .. } = unsafe { self.row(m) };
+        QuantMatrix { q, d, sum32, sum16, total32, total16, ..*self }
     }
 }
 

@@ -17,6 +17,13 @@ pub(crate) struct QuantRow {
     pub(crate) sum32: *mut f32,
     /// `d * sum(q)` of each 16 values, then at least 16 zeros.
     pub(crate) sum16: *mut f32,
+    /// `sum(q)` of each 32 values; kernels may read one past the last.
+    pub(crate) total32: *mut i16,
+    /// `sum(q)` of each 16 values; kernels may read one past the last.
+    pub(crate) total16: *mut i16,
+    /// Values that share a scale: [`ACT_GROUP`](whit_base::quant::ACT_GROUP) or
+    /// [`WIDE_ACT_GROUP`](whit_base::quant::WIDE_ACT_GROUP).
+    pub(crate) group: usize,
 }
 
 impl QuantRow {
@@ -31,6 +38,9 @@ impl QuantRow {
                 d: self.d.add(n / 32),
                 sum32: self.sum32.add(n / 32),
                 sum16: self.sum16.add(n / 16),
+                total32: self.total32.add(n / 32),
+                total16: self.total16.add(n / 16),
+                group: self.group,
             }
         }
     }
@@ -337,17 +347,18 @@ pub(crate) unsafe fn rope<S: Simd>(
     }
 }
 
-/// Rounds `n` values (a multiple of 32) starting at group `n0 / 32` of `row`; `x` points at value `n0`.
+/// Rounds `n` values from value `n0` of `row` on, both multiples of its groups; `x` points at value `n0`.
 #[inline(always)]
 pub(crate) unsafe fn quantize<S: Simd>(x: *const f32, row: QuantRow, n0: usize, n: usize) {
     // SAFETY: the caller vouches for n values behind x and for the row's groups.
     unsafe {
-        for group in S::quantize_some(x, row, n0, n) / 32..n / 32 {
-            let x = x.add(group * 32);
+        let mut from = S::quantize_some(x, row, n0, n);
+        while from < n {
+            let x = x.add(from);
             let mut peak = S::splat(0.0);
             let mut nan = S::splat(0.0);
             let mut i = 0;
-            while i < 32 {
+            while i < row.group {
                 let v = S::load(x.add(i));
                 peak = S::max(S::abs(v), peak);
                 // Zero, but not a number if any value is not.
@@ -357,22 +368,27 @@ pub(crate) unsafe fn quantize<S: Simd>(x: *const f32, row: QuantRow, n0: usize, 
             let peak = S::reduce_max(peak) + S::reduce_add(nan);
             let d = peak / 127.0;
             let inverse = S::splat(if peak > 0.0 { 127.0 / peak } else { 0.0 });
-            let at = n0 / 32 + group;
-            let mut sums = [0f32; 2];
-            for (half, half_sum) in sums.iter_mut().enumerate() {
-                let mut sum = S::splat(0.0);
-                let mut i = 16 * half;
-                while i < 16 * half + 16 {
-                    let v = S::round(S::mul(S::load(x.add(i)), inverse));
-                    sum = S::add(sum, v);
-                    S::store_i8(row.q.add(at * 32 + i), v);
-                    i += S::N;
+            for part in 0..row.group / 32 {
+                let at = (n0 + from) / 32 + part;
+                let mut sums = [0f32; 2];
+                for (half, half_sum) in sums.iter_mut().enumerate() {
+                    let mut sum = S::splat(0.0);
+                    let mut i = 16 * half;
+                    while i < 16 * half + 16 {
+                        let v = S::round(S::mul(S::load(x.add(32 * part + i)), inverse));
+                        sum = S::add(sum, v);
+                        S::store_i8(row.q.add(at * 32 + i), v);
+                        i += S::N;
+                    }
+                    *half_sum = S::reduce_add(sum);
+                    *row.sum16.add(2 * at + half) = d * *half_sum;
+                    *row.total16.add(2 * at + half) = *half_sum as i16;
                 }
-                *half_sum = S::reduce_add(sum);
-                *row.sum16.add(2 * at + half) = d * *half_sum;
+                *row.d.add(at) = d;
+                *row.sum32.add(at) = d * (sums[0] + sums[1]);
+                *row.total32.add(at) = (sums[0] + sums[1]) as i16;
             }
-            *row.d.add(at) = d;
-            *row.sum32.add(at) = d * (sums[0] + sums[1]);
+            from += row.group;
         }
     }
 }

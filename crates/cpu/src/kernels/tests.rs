@@ -5,12 +5,11 @@
     reason = "tests: buffers are made to fit here"
 )]
 
-use whit_base::quant::{decode_row, encode_row};
+use whit_base::quant::{ACT_GROUP, WIDE_ACT_GROUP, act_group, decode_row, encode_row};
 use whit_base::reference::ops;
 use whit_base::{Activation, CacheType, DType, NormKind, PAGE_TOKENS, Rope, RopeStyle};
 
 use super::attention::{AttendBlock, DistanceBias, PIECE_PAGES, PIECE_TOKENS, Partial, head_bytes};
-use super::rows::QuantRow;
 use super::{FloatJob, GEMM_ROWS, GemmJob, Kernels, QuantMatrix, gemm_scratch_bytes};
 use crate::level::Level;
 
@@ -44,12 +43,15 @@ struct Quantized {
     d: Vec<f32>,
     sum32: Vec<f32>,
     sum16: Vec<f32>,
+    total32: Vec<i16>,
+    total16: Vec<i16>,
+    group: usize,
     n: usize,
     rows: usize,
 }
 
 impl Quantized {
-    fn new(kernels: &Kernels, x: &[f32], rows: usize) -> Quantized {
+    fn new(kernels: &Kernels, x: &[f32], group: usize, rows: usize) -> Quantized {
         let n = x.len() / rows;
         let (q, d, s) = (n + 64, n / 32 + 16, n / 16 + 16);
         let mut out = Quantized {
@@ -57,6 +59,9 @@ impl Quantized {
             d: vec![0.0; d * rows],
             sum32: vec![0.0; d * rows],
             sum16: vec![0.0; s * rows],
+            total32: vec![0; d * rows],
+            total16: vec![0; s * rows],
+            group,
             n,
             rows,
         };
@@ -71,6 +76,9 @@ impl Quantized {
             d: self.d.as_mut_ptr(),
             sum32: self.sum32.as_mut_ptr(),
             sum16: self.sum16.as_mut_ptr(),
+            total32: self.total32.as_mut_ptr(),
+            total16: self.total16.as_mut_ptr(),
+            group: self.group,
             q_stride: self.n + 64,
             d_stride: self.n / 32 + 16,
             sum16_stride: self.n / 16 + 16,
@@ -118,11 +126,13 @@ fn activations_round_as_the_scalar_truth() {
     x[..32].fill(0.0);
     x[40] = 100.0;
     x[64..96].fill(-3.0);
-    for kernels in levels() {
-        let mut got = Quantized::new(kernels, &x, 1);
+    for (kernels, group) in
+        levels().into_iter().flat_map(|kernels| [(kernels, ACT_GROUP), (kernels, WIDE_ACT_GROUP)])
+    {
+        let mut got = Quantized::new(kernels, &x, group, 1);
         let (mut q, mut d, mut sum) =
             (vec![0i8; x.len()], vec![0f32; x.len() / 32], vec![0f32; x.len() / 32]);
-        whit_base::quant::quantize_activations(&x, &mut q, &mut d, &mut sum);
+        whit_base::quant::quantize_activations(&x, group, &mut q, &mut d, &mut sum);
         for (i, (&got, &expected)) in got.q.iter().zip(&q).enumerate() {
             let (got, expected) = (i32::from(got), i32::from(expected));
             // The kernels multiply by 1 / d where the truth divides by d: exact ties may go the other way.
@@ -136,22 +146,23 @@ fn activations_round_as_the_scalar_truth() {
         for (i, values) in values.chunks(16).enumerate() {
             let sum: f32 = values.iter().sum();
             assert!((got.sum16[i] - sum).abs() < 1e-3, "{} sum16[{i}]", kernels.level);
+            let total: i32 = got.q[16 * i..][..16].iter().map(|q| i32::from(*q)).sum();
+            assert_eq!(i32::from(got.total16[i]), total, "{} total16[{i}]", kernels.level);
         }
         for (i, values) in values.chunks(32).enumerate() {
             let sum: f32 = values.iter().sum();
             assert!((got.sum32[i] - sum).abs() < 1e-3, "{} sum32[{i}]", kernels.level);
+            let total: i32 = got.q[32 * i..][..32].iter().map(|q| i32::from(*q)).sum();
+            assert_eq!(i32::from(got.total32[i]), total, "{} total32[{i}]", kernels.level);
         }
         // A value that is not a number must not pass for zero.
         for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let mut x = vec![1.0f32; 64];
-            x[37] = poison;
-            got = Quantized::new(kernels, &x, 1);
-            assert!(
-                got.d[0].is_finite() && got.d[1].is_nan(),
-                "{} {poison}: {:?}",
-                kernels.level,
-                &got.d[..2]
-            );
+            let mut x = vec![1.0f32; 2 * group];
+            x[group + 5] = poison;
+            got = Quantized::new(kernels, &x, group, 1);
+            let (sound, broken) = got.d[..2 * group / 32].split_at(group / 32);
+            let holds = sound.iter().all(|d| d.is_finite()) && broken.iter().all(|d| d.is_nan());
+            assert!(holds, "{} {poison}: {:?}", kernels.level, got.d);
         }
     }
 }
@@ -175,7 +186,7 @@ fn quantized_products_match_the_scalar_truth() {
                 }
                 let x = random.vec(n_x * n_cols);
                 for kernels in levels() {
-                    let mut x = Quantized::new(kernels, &x, n_x);
+                    let mut x = Quantized::new(kernels, &x, act_group(dtype), n_x);
                     let mut expected = vec![0f32; n_x * n_rows];
                     let mut scale = 0f32;
                     let mut row_values = vec![0f32; n_cols];
@@ -210,9 +221,7 @@ fn quantized_products_match_the_scalar_truth() {
                     // Alone, a row has the same result to the last bit.
                     let mut alone = vec![f32::NAN; n_rows];
                     for m in 0..n_x {
-                        let QuantMatrix { q_stride, d_stride, sum16_stride, .. } = job.x;
-                        let QuantRow { q, d, sum32, sum16 } = unsafe { job.x.row(m) };
-                        let x = QuantMatrix { q, d, sum32, sum16, q_stride, d_stride, sum16_stride };
+                        let x = unsafe { job.x.from(m) };
                         unsafe {
                             kernels.gemm(dtype)(&GemmJob { x, n_x: 1, out: alone.as_mut_ptr(), ..job })
                         };
@@ -238,7 +247,7 @@ fn extreme_bytes_do_not_saturate() {
             let mut row = vec![0f32; n_cols];
             decode_row(dtype, &w, &mut row);
             for kernels in levels() {
-                let mut x = Quantized::new(kernels, &vec![sign_x; n_cols], 1);
+                let mut x = Quantized::new(kernels, &vec![sign_x; n_cols], act_group(dtype), 1);
                 let expected = row.iter().zip(x.values(0)).map(|(a, b)| f64::from(a * b)).sum::<f64>() as f32;
                 let mut got = [0f32];
                 let mut scratch = vec![0u64; gemm_scratch_bytes(n_cols) / 8 + 8];

@@ -40,7 +40,7 @@ pub(crate) unsafe fn gemm<F: Format>(job: &GemmJob) {
 unsafe fn block<F: Format, const M: usize>(job: &GemmJob, tile: Tile, index: usize, m0: usize) {
     // SAFETY: see `gemm`.
     unsafe {
-        let QuantMatrix { q, d, sum32, sum16, q_stride, d_stride, sum16_stride } = job.x;
+        let QuantMatrix { q, d, sum32, sum16, q_stride, d_stride, sum16_stride, .. } = job.x;
         let mut acc = [[vdupq_n_f32(0.0); 2]; M];
         let group_len = 256 / groups_per_span::<F>();
         let xq = q.add(m0 * q_stride);

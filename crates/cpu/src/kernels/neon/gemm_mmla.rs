@@ -39,7 +39,7 @@ pub(crate) unsafe fn gemm<F: Format>(job: &GemmJob) {
 unsafe fn block<F: Format, const P: usize>(job: &GemmJob, tile: Tile, index: usize, m0: usize) {
     // SAFETY: see `gemm`.
     unsafe {
-        let QuantMatrix { q, d, sum32, sum16, q_stride, d_stride, sum16_stride } = job.x;
+        let QuantMatrix { q, d, sum32, sum16, q_stride, d_stride, sum16_stride, .. } = job.x;
         let row = |pair: usize, i: usize| (m0 + 2 * pair + i).min(job.n_x - 1);
         // Lane (r, m) of register i of a pair: weight row 2 i + r, activation row m.
         let mut acc = [[vdupq_n_f32(0.0); 4]; P];

@@ -3,9 +3,10 @@
 //! A *span* is 256 values: eight blocks here, one super-block in `formats_k`.
 
 use super::lanes::{Lanes, Rows};
-use super::tile::{Class, Factor, Sink};
+use super::tile::{Affine, Factor, Sink, Symmetric};
 
-/// A quantized format, read as `w = s * u + m` with `u` an unsigned byte and `s`, `m` per group of 32 or 16 values.
+/// A quantized format, read as `w = s * u` with `u` an unsigned byte, `s` per group of 32 or 16 values, and an
+/// [`Offset`](super::tile::Offset).
 ///
 /// # Safety
 /// Methods may only be reached from code compiled for the level of `L`; the rows must have the span's bytes, or those
@@ -13,8 +14,6 @@ use super::tile::{Class, Factor, Sink};
 pub(crate) trait Format {
     /// Bytes of 256 values.
     const SPAN_BYTES: usize;
-    /// Values in one block: 32 or 256. Rows of 32-value blocks may end inside a span.
-    const BLOCK_LEN: usize;
     /// Groups that are unpacked side by side before [`Sink::flush`] ends them.
     const UNIT: usize;
     type Class: Factor;
@@ -48,55 +47,43 @@ unsafe fn fifth<L: Lanes>(bits: L::I, i: usize) -> L::I {
     }
 }
 
-/// Formats whose blocks end in 16 bytes of nibbles, low ones first, at `$at`. `$head` gives scale, offset and what else is
-/// needed for `$unpacked`, a function of `(u, dword)`.
+/// Formats whose blocks end in 16 bytes of nibbles, low ones first, at `$at`. `$head` gives away scale and offset of group
+/// `g` and has what else is needed for `$unpacked`, a function of `(u, dword)`.
 macro_rules! nibbles {
-    ($name:ident, $bytes:literal, $at:literal, $max:literal, |$l:ident, $rows:ident, $p:ident| $head:expr,
+    ($name:ident, $bytes:literal, $at:literal, $class:ty, |$l:ident, $rows:ident, $p:ident, $out:ident, $g:ident| $head:expr,
         |$extra:ident, $u:ident, $i:ident| $unpacked:expr) => {
         #[doc = concat!("`", stringify!($name), "` blocks.")]
         pub(crate) struct $name;
 
         impl Format for $name {
             const SPAN_BYTES: usize = 8 * $bytes;
-            const BLOCK_LEN: usize = 32;
             const UNIT: usize = 1;
-            type Class = Class<false, $max>;
+            type Class = $class;
 
             #[inline(always)]
             unsafe fn unpack<$l: Lanes, S: Sink<$l>, const FULL: bool>(
                 $rows: &Rows<FULL>,
                 n: usize,
-                out: &mut S,
+                $out: &mut S,
             ) {
                 // SAFETY: as the trait demands.
                 unsafe {
-                    for g in 0..n {
-                        let $p = g * $bytes;
-                        let (s, m, $extra) = $head;
-                        out.scales(g, s, m);
+                    for $g in 0..n {
+                        let $p = $g * $bytes;
+                        let $extra = $head;
                         let columns = $l::columns($rows, $p + $at);
                         unroll!(k in 0 1 2 3 => {
                             let ($u, $i) = (low::<$l>(columns[k]), k);
-                            out.put(8 * g + k, $unpacked);
+                            $out.put(8 * $g + k, $unpacked);
                             let ($u, $i) = (high::<$l>(columns[k]), 4 + k);
-                            out.put(8 * g + 4 + k, $unpacked);
+                            $out.put(8 * $g + 4 + k, $unpacked);
                         });
-                        out.flush(g);
+                        $out.flush($g);
                     }
                 }
             }
         }
     };
-}
-
-/// The f16 in the low half of each lane as a scale, and `-offset` times it.
-#[inline(always)]
-unsafe fn symmetric<L: Lanes>(x: L::I, offset: f32) -> (L::F, L::F) {
-    // SAFETY: as `Lanes` demands.
-    unsafe {
-        let s = L::f16(x);
-        (s, L::mul(s, L::set1_f(-offset)))
-    }
 }
 
 /// The first four dwords of the rows' blocks, of which three are used at most.
@@ -111,21 +98,19 @@ nibbles!(
     Q4_0,
     18,
     2,
-    15,
-    |L, rows, p| {
-        let (s, m) = symmetric::<L>(L::column(rows, p), 8.0);
-        (s, m, ())
-    },
+    Symmetric<32, false, 15, 8>,
+    |L, rows, p, out, g| out.scale(g, L::f16(L::column(rows, p))),
     |_none, u, _i| u
 );
 nibbles!(
     Q4_1,
     20,
     4,
-    15,
-    |L, rows, p| {
+    Affine<15>,
+    |L, rows, p, out, g| {
         let x = L::column(rows, p);
-        (L::f16(x), L::f16(L::shr(x, 16)), ())
+        out.scale(g, L::f16(x));
+        out.offset(g, L::f16(L::shr(x, 16)));
     },
     |_none, u, _i| u
 );
@@ -133,11 +118,11 @@ nibbles!(
     Q5_0,
     22,
     6,
-    31,
-    |L, rows, p| {
+    Symmetric<32, false, 31, 16>,
+    |L, rows, p, out, g| {
         let [a, b, ..] = head::<L, FULL>(rows, p);
-        let (s, m) = symmetric::<L>(a, 16.0);
-        (s, m, L::or(L::shr(a, 16), L::shl(b, 16)))
+        out.scale(g, L::f16(a));
+        L::or(L::shr(a, 16), L::shl(b, 16))
     },
     |bits, u, i| L::or(u, fifth::<L>(bits, i))
 );
@@ -145,10 +130,12 @@ nibbles!(
     Q5_1,
     24,
     8,
-    31,
-    |L, rows, p| {
+    Affine<31>,
+    |L, rows, p, out, g| {
         let [x, bits, ..] = head::<L, FULL>(rows, p);
-        (L::f16(x), L::f16(L::shr(x, 16)), bits)
+        out.scale(g, L::f16(x));
+        out.offset(g, L::f16(L::shr(x, 16)));
+        bits
     },
     |bits, u, i| L::or(u, fifth::<L>(bits, i))
 );
@@ -156,11 +143,8 @@ nibbles!(
     IQ4_NL,
     18,
     2,
-    255,
-    |L, rows, p| {
-        let (s, m) = symmetric::<L>(L::column(rows, p), 128.0);
-        (s, m, ())
-    },
+    Symmetric<32, false, 255, 128>,
+    |L, rows, p, out, g| out.scale(g, L::f16(L::column(rows, p))),
     |_none, u, _i| L::lookup(&IQ4_PLUS_128, u)
 );
 
@@ -169,9 +153,8 @@ pub(crate) struct Q8_0;
 
 impl Format for Q8_0 {
     const SPAN_BYTES: usize = 8 * 34;
-    const BLOCK_LEN: usize = 32;
     const UNIT: usize = 1;
-    type Class = Class<false, 255>;
+    type Class = Symmetric<32, false, 255, 128>;
 
     #[inline(always)]
     unsafe fn unpack<L: Lanes, S: Sink<L>, const FULL: bool>(rows: &Rows<FULL>, n: usize, out: &mut S) {
@@ -180,8 +163,7 @@ impl Format for Q8_0 {
             let flip = L::set1(0x8080_8080_u32 as i32);
             for g in 0..n {
                 let p = 34 * g;
-                let (s, m) = symmetric::<L>(L::column(rows, p), 128.0);
-                out.scales(g, s, m);
+                out.scale(g, L::f16(L::column(rows, p)));
                 let (first, second) = (L::columns(rows, p + 2), L::columns(rows, p + 18));
                 unroll!(k in 0 1 2 3 => { out.put(8 * g + k, L::xor(first[k], flip)) });
                 unroll!(k in 0 1 2 3 => { out.put(8 * g + 4 + k, L::xor(second[k], flip)) });

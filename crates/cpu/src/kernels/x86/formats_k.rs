@@ -2,13 +2,29 @@
 
 use super::formats::{Format, IQ4_PLUS_128, high, low};
 use super::lanes::{Lanes, Rows};
-use super::tile::{Class, Sink};
+use super::tile::{Sink, Symmetric, WithMinimums};
 
 /// Byte `i` of each lane, unsigned.
 #[inline(always)]
 unsafe fn byte<L: Lanes>(x: L::I, i: usize) -> L::I {
     // SAFETY: as `Lanes` demands.
     unsafe { L::and(L::shr(x, 8 * i as u32), L::set1(255)) }
+}
+
+/// Bytes `2 i` and `2 i + 1` of each lane as its two halves.
+#[inline(always)]
+unsafe fn two_bytes<L: Lanes>(x: L::I, i: usize) -> L::I {
+    // SAFETY: as `Lanes` demands.
+    unsafe {
+        let (first, second) = if i == 0 { (x, L::shl(x, 8)) } else { (L::shr(x, 16), L::shr(x, 8)) };
+        L::or(L::and(first, L::set1(0xff)), L::and(second, L::set1(0x00ff_0000)))
+    }
+}
+
+#[inline(always)]
+unsafe fn negative<L: Lanes>(x: L::F) -> L::F {
+    // SAFETY: as `Lanes` demands.
+    unsafe { L::mul(x, L::set1_f(-1.0)) }
 }
 
 /// The two low bits of each byte, shifted down by `n` before.
@@ -41,15 +57,15 @@ unsafe fn scales_and_mins<L: Lanes, S: Sink<L>, const FULL: bool>(rows: &Rows<FU
     // SAFETY: as `Lanes` demands.
     unsafe {
         let [head, a, b, c] = L::columns(rows, 0);
-        let (d, dmin) = (L::f16(head), L::mul(L::f16(L::shr(head, 16)), L::set1_f(-1.0)));
+        let d = L::f16(head);
+        out.minimum_scale(negative::<L>(L::f16(L::shr(head, 16))));
         let (six, two) = (L::set1(0x3f3f_3f3f), L::set1(0x3030_3030));
         let s = [L::and(a, six), L::or(low::<L>(c), L::and(L::shr(a, 2), two))];
         let m = [L::and(b, six), L::or(high::<L>(c), L::and(L::shr(b, 2), two))];
         unroll!(g in 0 1 2 3 4 5 6 7 => {
-            let s = L::to_f32(byte::<L>(s[g / 4], g % 4));
-            let m = L::to_f32(byte::<L>(m[g / 4], g % 4));
-            out.scales(g, L::mul(s, d), L::mul(m, dmin));
+            out.scale(g, L::mul(L::to_f32(byte::<L>(s[g / 4], g % 4)), d));
         });
+        unroll!(pair in 0 1 2 3 => { out.minimums(pair, two_bytes::<L>(m[pair / 2], pair % 2)) });
     }
 }
 
@@ -58,9 +74,8 @@ pub(crate) struct Q4_K;
 
 impl Format for Q4_K {
     const SPAN_BYTES: usize = 144;
-    const BLOCK_LEN: usize = 256;
     const UNIT: usize = 2;
-    type Class = Class<false, 15>;
+    type Class = WithMinimums<false, 15>;
 
     #[inline(always)]
     unsafe fn unpack<L: Lanes, S: Sink<L>, const FULL: bool>(rows: &Rows<FULL>, _: usize, out: &mut S) {
@@ -85,9 +100,8 @@ pub(crate) struct Q5_K;
 
 impl Format for Q5_K {
     const SPAN_BYTES: usize = 176;
-    const BLOCK_LEN: usize = 256;
     const UNIT: usize = 2;
-    type Class = Class<false, 31>;
+    type Class = WithMinimums<false, 31>;
 
     #[inline(always)]
     unsafe fn unpack<L: Lanes, S: Sink<L>, const FULL: bool>(rows: &Rows<FULL>, _: usize, out: &mut S) {
@@ -115,9 +129,8 @@ pub(crate) struct Q6_K;
 
 impl Format for Q6_K {
     const SPAN_BYTES: usize = 210;
-    const BLOCK_LEN: usize = 256;
     const UNIT: usize = 8;
-    type Class = Class<true, 63>;
+    type Class = Symmetric<256, true, 63, 32>;
 
     #[inline(always)]
     unsafe fn unpack<L: Lanes, S: Sink<L>, const FULL: bool>(rows: &Rows<FULL>, _: usize, out: &mut S) {
@@ -125,12 +138,11 @@ impl Format for Q6_K {
         unsafe {
             // The last two bytes, read with the two before them.
             let d = L::f16(L::shr(L::column(rows, 206), 16));
-            let offset = L::set1_f(-32.0);
             let scales = L::columns(rows, 192);
             unroll!(k in 0 1 2 3 => {
                 unroll!(i in 0 1 2 3 => {
-                    let s = L::mul(L::to_f32(L::sar(L::shl(scales[k], 24 - 8 * i as u32), 24)), d);
-                    out.scales(4 * k + i, s, L::mul(s, offset));
+                    let s = L::to_f32(L::sar(L::shl(scales[k], 24 - 8 * i as u32), 24));
+                    out.scale(4 * k + i, L::mul(s, d));
                 });
             });
             unroll!(half in 0 1 => {
@@ -157,9 +169,8 @@ pub(crate) struct Q3_K;
 
 impl Format for Q3_K {
     const SPAN_BYTES: usize = 110;
-    const BLOCK_LEN: usize = 256;
     const UNIT: usize = 8;
-    type Class = Class<true, 15>;
+    type Class = Symmetric<256, true, 15, 4>;
 
     #[inline(always)]
     unsafe fn unpack<L: Lanes, S: Sink<L>, const FULL: bool>(rows: &Rows<FULL>, _: usize, out: &mut S) {
@@ -177,10 +188,9 @@ impl Format for Q3_K {
                 L::or(high::<L>(a), L::shl(two_bits::<L>(c, 4), 4)),
                 L::or(high::<L>(b), L::shl(two_bits::<L>(c, 6), 4)),
             ];
-            let (bias, offset) = (L::set1(32), L::set1_f(-4.0));
+            let bias = L::set1(32);
             unroll!(g in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 => {
-                let s = L::mul(L::to_f32(L::sub(byte::<L>(s[g / 4], g % 4), bias)), d);
-                out.scales(g, s, L::mul(s, offset));
+                out.scale(g, L::mul(L::to_f32(L::sub(byte::<L>(s[g / 4], g % 4), bias)), d));
             });
             let bits = columns8::<L, FULL>(rows, 0);
             unroll!(half in 0 1 => {
@@ -203,23 +213,21 @@ pub(crate) struct Q2_K;
 
 impl Format for Q2_K {
     const SPAN_BYTES: usize = 84;
-    const BLOCK_LEN: usize = 256;
     const UNIT: usize = 8;
-    type Class = Class<true, 15>;
+    type Class = WithMinimums<true, 15>;
 
     #[inline(always)]
     unsafe fn unpack<L: Lanes, S: Sink<L>, const FULL: bool>(rows: &Rows<FULL>, _: usize, out: &mut S) {
         // SAFETY: as the trait demands.
         unsafe {
             let head = L::column(rows, 80);
-            let (d, dmin) = (L::f16(head), L::mul(L::f16(L::shr(head, 16)), L::set1_f(-1.0)));
+            let d = L::f16(head);
+            out.minimum_scale(negative::<L>(L::f16(L::shr(head, 16))));
             let scales = L::columns(rows, 0);
             unroll!(k in 0 1 2 3 => {
                 let (s, m) = (low::<L>(scales[k]), high::<L>(scales[k]));
-                unroll!(i in 0 1 2 3 => {
-                    let (s, m) = (L::to_f32(byte::<L>(s, i)), L::to_f32(byte::<L>(m, i)));
-                    out.scales(4 * k + i, L::mul(s, d), L::mul(m, dmin));
-                });
+                unroll!(i in 0 1 2 3 => { out.scale(4 * k + i, L::mul(L::to_f32(byte::<L>(s, i)), d)) });
+                unroll!(i in 0 1 => { out.minimums(2 * k + i, two_bytes::<L>(m, i)) });
             });
             unroll!(half in 0 1 => {
                 let x = columns8::<L, FULL>(rows, 16 + 32 * half);
@@ -239,9 +247,8 @@ pub(crate) struct IQ4_XS;
 
 impl Format for IQ4_XS {
     const SPAN_BYTES: usize = 136;
-    const BLOCK_LEN: usize = 256;
     const UNIT: usize = 1;
-    type Class = Class<false, 255>;
+    type Class = Symmetric<256, false, 255, 128>;
 
     #[inline(always)]
     unsafe fn unpack<L: Lanes, S: Sink<L>, const FULL: bool>(rows: &Rows<FULL>, _: usize, out: &mut S) {
@@ -250,12 +257,10 @@ impl Format for IQ4_XS {
             let [head, lower, ..] = L::columns(rows, 0);
             let d = L::f16(head);
             let upper = L::shr(head, 16);
-            let offset = L::set1_f(-128.0);
             unroll!(g in 0 1 2 3 4 5 6 7 => {
                 let s = L::and(L::shr(lower, 4 * g as u32), L::set1(15));
                 let s = L::or(s, L::shl(L::and(L::shr(upper, 2 * g as u32), L::set1(3)), 4));
-                let s = L::mul(L::to_f32(L::sub(s, L::set1(32))), d);
-                out.scales(g, s, L::mul(s, offset));
+                out.scale(g, L::mul(L::to_f32(L::sub(s, L::set1(32))), d));
             });
             unroll!(g in 0 1 2 3 4 5 6 7 => {
                 let x = L::columns(rows, 8 + 16 * g);

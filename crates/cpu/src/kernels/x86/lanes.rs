@@ -118,6 +118,10 @@ pub(crate) trait Lanes: Sized {
     unsafe fn and(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn or(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn xor(a: Self::I, b: Self::I) -> Self::I;
+    /// `a + b` of 32-bit lanes.
+    unsafe fn add(a: Self::I, b: Self::I) -> Self::I;
+    /// Sums of the two products of the lanes' signed halves.
+    unsafe fn halves(a: Self::I, b: Self::I) -> Self::I;
     /// `a - b` of 32-bit lanes.
     unsafe fn sub(a: Self::I, b: Self::I) -> Self::I;
     /// Low halves of the products of 32-bit lanes.
@@ -158,11 +162,13 @@ pub(crate) trait Lanes: Sized {
 
     /// Whether weights past 127 are kept as signed bytes.
     const SIGNED: bool;
+    /// Whether sums of products have less than 32 bits.
+    const WIDENS: bool;
     /// Registers of products of weights up to `max_u` that can be added up before [`Lanes::widen`].
     fn run(max_u: u32) -> usize;
     /// `sum + w * x` of bytes: unsigned weights below 128 or `signed` ones, and four values of an activation row.
     unsafe fn products(sum: Self::I, w: Self::I, x: Self::I, signed: bool) -> Self::I;
-    /// Adds sums of products to 32-bit lanes.
+    /// Adds sums of products to 32-bit lanes; takes them as they are where [`Lanes::WIDENS`] is not so.
     unsafe fn widen(dots: Self::I, sums: Self::I) -> Self::I;
 
     unsafe fn outlined_unpack<F: Format, const FULL: bool>(rows: &Rows<FULL>, n_cols: usize, span: Span);

@@ -24,6 +24,8 @@ impl Lanes for Narrow {
         and(a: __m256i, b: __m256i) -> __m256i = _mm256_and_si256(a, b);
         or(a: __m256i, b: __m256i) -> __m256i = _mm256_or_si256(a, b);
         xor(a: __m256i, b: __m256i) -> __m256i = _mm256_xor_si256(a, b);
+        add(a: __m256i, b: __m256i) -> __m256i = _mm256_add_epi32(a, b);
+        halves(a: __m256i, b: __m256i) -> __m256i = _mm256_madd_epi16(a, b);
         sub(a: __m256i, b: __m256i) -> __m256i = _mm256_sub_epi32(a, b);
         mul32(a: __m256i, b: __m256i) -> __m256i = _mm256_mullo_epi32(a, b);
         shr(x: __m256i, n: u32) -> __m256i = _mm256_srl_epi32(x, _mm_cvtsi32_si128(n as i32));
@@ -92,6 +94,7 @@ impl Lanes for Narrow {
     }
 
     const SIGNED: bool = true;
+    const WIDENS: bool = true;
     /// 16-bit sums, to which each register of products adds at most `2 * 127 * max_u`.
     #[inline(always)]
     fn run(max_u: u32) -> usize {

@@ -4,13 +4,16 @@
 //! unpacked once.
 //!
 //! Whatever the number of activation rows, a sum is formed in one order: exact integers within a group, groups from
-//! first to last. So a row's result does not depend on the batch that it is in.
+//! first to last, those of a wide group of activations before they meet its scale. So a row's result does not depend on the
+//! batch that it is in.
 
 use std::marker::PhantomData;
 
+use whit_base::quant::WIDE_ACT_GROUP;
+
 use super::formats::Format;
 use super::lanes::{Lanes, Rows};
-use super::tile::{Factor, Sink, Span, as_factor, is_signed, offset, row_bytes, unpack_rows};
+use super::tile::{Factor, Offset, Sink, Span, as_factor, fixed, is_signed, row_bytes, unpack_rows};
 use crate::kernels::rows::QuantRow;
 use crate::kernels::{FEW_ROWS, GEMM_ROWS, GemmJob};
 
@@ -18,10 +21,15 @@ use crate::kernels::{FEW_ROWS, GEMM_ROWS, GemmJob};
 struct Multiply<F, L: Lanes> {
     x: QuantRow,
     s: [L::F; 16],
+    /// Offsets, of [`Offset::Float`].
     m: [L::F; 16],
+    minimums: [L::I; 8],
+    minimum_scale: L::F,
     /// Of the unit's groups.
     dots: [L::I; 8],
     sums: [L::I; 8],
+    /// Of the groups of a wide one, or the first of two fine ones.
+    part: L::F,
     acc: L::F,
     format: PhantomData<F>,
 }
@@ -30,27 +38,42 @@ impl<F: Format, L: Lanes> Multiply<F, L> {
     /// Where the scales of group `g` are: those of 32-value blocks come with the block.
     #[inline(always)]
     fn slot(g: usize) -> usize {
-        if F::BLOCK_LEN == 32 { 0 } else { g }
+        if F::Class::WIDE { g } else { 0 }
     }
 }
 
 impl<F: Format, L: Lanes> Sink<L> for Multiply<F, L> {
     #[inline(always)]
-    unsafe fn scales(&mut self, g: usize, s: L::F, m: L::F) {
+    unsafe fn scale(&mut self, g: usize, s: L::F) {
         self.s[Self::slot(g)] = s;
-        // SAFETY: as the trait demands.
-        self.m[Self::slot(g)] = unsafe { offset::<F::Class, L>(s, m) };
+    }
+    #[inline(always)]
+    unsafe fn offset(&mut self, g: usize, m: L::F) {
+        self.m[Self::slot(g)] = m;
+    }
+    #[inline(always)]
+    unsafe fn minimums(&mut self, pair: usize, m: L::I) {
+        self.minimums[pair] = m;
+    }
+    #[inline(always)]
+    unsafe fn minimum_scale(&mut self, s: L::F) {
+        self.minimum_scale = s;
     }
     #[inline(always)]
     unsafe fn put(&mut self, step: usize, u: L::I) {
         // SAFETY: as the trait demands; the row has the span's values.
         unsafe {
-            let (slot, run) = (step / F::Class::STEPS % F::UNIT, L::run(F::Class::MAX_U));
+            let steps = F::Class::STEPS;
+            let (slot, run) = (step / steps % F::UNIT, L::run(F::Class::MAX_U));
+            if step.is_multiple_of(steps) {
+                let start = start::<F::Class, L>(&self.x, step / steps);
+                (self.dots[slot], self.sums[slot]) = split::<L>(start);
+            }
             let x = L::set1(self.x.q.add(step * 4).cast::<i32>().read_unaligned());
             let w = as_factor::<F::Class, L>(u);
             self.sums[slot] = L::products(self.sums[slot], w, x, is_signed::<F::Class, L>());
             let done = step + 1;
-            if done.is_multiple_of(run) || done.is_multiple_of(F::Class::STEPS) {
+            if done.is_multiple_of(run) || done.is_multiple_of(steps) {
                 self.dots[slot] = L::widen(self.dots[slot], self.sums[slot]);
                 self.sums[slot] = L::zero();
             }
@@ -60,57 +83,89 @@ impl<F: Format, L: Lanes> Sink<L> for Multiply<F, L> {
     unsafe fn flush(&mut self, g: usize) {
         // SAFETY: as the trait demands.
         unsafe {
-            if F::Class::FINE && g.is_multiple_of(2) {
-                return;
+            let (dot, s) = (self.dots[g % F::UNIT], self.s[Self::slot(g)]);
+            if F::Class::WIDE {
+                let place = g % F::Class::WIDE_GROUPS;
+                let before = if place == 0 { L::zero_f() } else { self.part };
+                self.part = L::fma(L::to_f32(dot), s, before);
+                if place + 1 == F::Class::WIDE_GROUPS {
+                    let first = g + 1 - F::Class::WIDE_GROUPS;
+                    if let Offset::Minimums = F::Class::OFFSET {
+                        let mut sum = L::zero();
+                        for pair in first / 2..g.div_ceil(2) {
+                            sum = L::add(sum, minimum::<F::Class, L>(&self.x, pair, self.minimums[pair]));
+                        }
+                        self.part = L::fma(L::to_f32(sum), self.minimum_scale, self.part);
+                    }
+                    let d = L::set1_f(*self.x.d.add(4 * F::Class::STEPS * first / 32));
+                    self.acc = L::fma(self.part, d, self.acc);
+                }
+            } else if F::Class::FINE && g.is_multiple_of(2) {
+                self.part = L::mul(L::to_f32(dot), s);
+            } else {
+                let dot = if F::Class::FINE {
+                    Dot::Scaled(L::fma(L::to_f32(dot), s, self.part))
+                } else {
+                    Dot::Plain(dot, s)
+                };
+                let g = if F::Class::FINE { g / 2 } else { g };
+                self.acc = accumulate::<F::Class, L>(self.acc, dot, self.m[0], &self.x, g);
             }
-            let first = if F::Class::FINE { g - 1 } else { g };
-            let (dots, scales) = ([first % F::UNIT, g % F::UNIT], [Self::slot(first), Self::slot(g)]);
-            self.acc = accumulate::<F::Class, L>(
-                self.acc,
-                [self.dots[dots[0]], self.dots[dots[1]]],
-                [self.s[scales[0]], self.s[scales[1]]],
-                [self.m[scales[0]], self.m[scales[1]]],
-                sums::<F::Class>(&self.x, if F::Class::FINE { g / 2 } else { g }),
-            );
-            self.dots[dots[0]] = L::zero();
-            self.dots[dots[1]] = L::zero();
         }
     }
 }
 
-/// What 32 values add to a sum: their group, or two groups of 16. There is one place for it, as every path must round alike.
+/// Where the sum of group `g` begins: at what its offset takes from it.
 #[inline(always)]
-unsafe fn accumulate<X: Factor, L: Lanes>(
-    acc: L::F,
-    dots: [L::I; 2],
-    s: [L::F; 2],
-    m: [L::F; 2],
-    (dx, sums): (f32, [f32; 2]),
-) -> L::F {
+unsafe fn start<X: Factor, L: Lanes>(x: &QuantRow, g: usize) -> L::I {
+    // SAFETY: the caller knows the row to have the group.
+    unsafe {
+        let c = const { fixed::<X, L>() };
+        if c == 0 {
+            return L::zero();
+        }
+        let totals = if X::FINE { x.total16 } else { x.total32 };
+        // The total of the next group, in the upper half, meets zero.
+        let totals = totals.add(g).cast::<i32>().read_unaligned();
+        L::halves(L::set1(totals), L::set1(i32::from(c.wrapping_neg() as u16)))
+    }
+}
+
+/// A start for wide sums and for those that are widened into them.
+#[inline(always)]
+unsafe fn split<L: Lanes>(start: L::I) -> (L::I, L::I) {
     // SAFETY: as `Lanes` demands.
+    unsafe { if L::WIDENS { (start, L::zero()) } else { (L::zero(), start) } }
+}
+
+/// What the minimums of two groups take away, but for their scale.
+#[inline(always)]
+unsafe fn minimum<X: Factor, L: Lanes>(x: &QuantRow, pair: usize, m: L::I) -> L::I {
+    // SAFETY: the caller knows the row to have the groups.
     unsafe {
-        let dx = L::set1_f(dx);
-        if X::FINE {
-            let dot = L::mul(L::to_f32(dots[0]), s[0]);
-            let dot = L::fma(L::to_f32(dots[1]), s[1], dot);
-            let acc = L::fma(dot, dx, acc);
-            let acc = L::fma(m[0], L::set1_f(sums[0]), acc);
-            L::fma(m[1], L::set1_f(sums[1]), acc)
-        } else {
-            let acc = L::fma(L::to_f32(dots[0]), L::mul(s[0], dx), acc);
-            L::fma(m[0], L::set1_f(sums[0]), acc)
-        }
+        let totals = if X::FINE { x.total16 } else { x.total32 };
+        L::halves(m, L::set1(totals.add(2 * pair).cast::<i32>().read_unaligned()))
     }
 }
 
-/// Scale and sums of values `32 g ..` of an activation row.
+/// Products of 32 values.
+enum Dot<L: Lanes> {
+    /// Integers and their scale.
+    Plain(L::I, L::F),
+    Scaled(L::F),
+}
+
+/// What 32 values in a block of their own add to a sum. There is one place for it, as every path must round alike.
 #[inline(always)]
-unsafe fn sums<X: Factor>(x: &QuantRow, g: usize) -> (f32, [f32; 2]) {
-    // SAFETY: the caller knows the row to have them.
+unsafe fn accumulate<X: Factor, L: Lanes>(acc: L::F, dot: Dot<L>, m: L::F, x: &QuantRow, g: usize) -> L::F {
+    // SAFETY: as `Lanes` demands; the caller knows the row to have the group.
     unsafe {
-        let sums =
-            if X::FINE { [*x.sum16.add(2 * g), *x.sum16.add(2 * g + 1)] } else { [*x.sum32.add(g), 0.0] };
-        (*x.d.add(g), sums)
+        let d = L::set1_f(*x.d.add(g));
+        let acc = match dot {
+            Dot::Plain(dot, s) => L::fma(L::to_f32(dot), L::mul(s, d), acc),
+            Dot::Scaled(dot) => L::fma(dot, d, acc),
+        };
+        if let Offset::Float = X::OFFSET { L::fma(m, L::set1_f(*x.sum32.add(g)), acc) } else { acc }
     }
 }
 
@@ -126,8 +181,11 @@ pub(crate) unsafe fn one_row<F: Format, L: Lanes, const FULL: bool>(job: &GemmJo
             x: job.x.row(0),
             s: [L::zero_f(); 16],
             m: [L::zero_f(); 16],
+            minimums: [L::zero(); 8],
+            minimum_scale: L::zero_f(),
             dots: [L::zero(); 8],
             sums: [L::zero(); 8],
+            part: L::zero_f(),
             acc: L::zero_f(),
             format: PhantomData,
         };
@@ -140,9 +198,56 @@ pub(crate) unsafe fn one_row<F: Format, L: Lanes, const FULL: bool>(job: &GemmJo
     }
 }
 
-/// Adds the products of values `32 g0 .. 32 (g0 + n)` of the rows of `T` tiles, which begin there, with `M` activation rows
-/// from `m0` on.
-#[expect(clippy::needless_range_loop, reason = "see below")]
+/// The integer sums of group `g` of `T` tiles with `M` activation rows, whose group `g` begins at `xq`.
+#[expect(
+    clippy::needless_range_loop,
+    reason = "a call that is not inlined would cost more than all the rest"
+)]
+#[inline(always)]
+unsafe fn dots<X: Factor, L: Lanes, const M: usize, const T: usize>(
+    x: &[QuantRow; M],
+    tiles: &[Span; T],
+    g: usize,
+) -> [[L::I; T]; M] {
+    // SAFETY: the caller vouches for the tiles and the rows; reached only from code compiled for the level.
+    unsafe {
+        let run = L::run(X::MAX_U);
+        let run = if run < X::STEPS { run } else { X::STEPS };
+        let signed = is_signed::<X, L>();
+        let (mut dots, mut sums) = ([[L::zero(); T]; M], [[L::zero(); T]; M]);
+        for m in 0..M {
+            let (dot, sum) = split::<L>(start::<X, L>(&x[m], g));
+            dots[m] = [dot; T];
+            sums[m] = [sum; T];
+        }
+        for part in 0..X::STEPS / run {
+            for step in part * run..(part + 1) * run {
+                let step = g * X::STEPS + step;
+                let mut w = [L::zero(); T];
+                for t in 0..T {
+                    w[t] = L::load(tiles[t].q.add(step * 4 * L::ROWS));
+                }
+                for m in 0..M {
+                    let x = x[m].q.add(step * 4).cast::<i32>().read_unaligned();
+                    for t in 0..T {
+                        sums[m][t] = L::products(sums[m][t], w[t], L::set1(x), signed);
+                    }
+                }
+            }
+            for m in 0..M {
+                for t in 0..T {
+                    dots[m][t] = L::widen(dots[m][t], sums[m][t]);
+                    sums[m][t] = L::zero();
+                }
+            }
+        }
+        dots
+    }
+}
+
+/// Adds the products of `32 n` values of the rows of `T` tiles, which begin there, with `M` activation rows from value `32
+/// g0` of row `m0` on.
+#[expect(clippy::needless_range_loop, reason = "as in `dots`")]
 #[inline(always)]
 unsafe fn multiply<X: Factor, L: Lanes, const M: usize, const T: usize>(
     job: &GemmJob,
@@ -153,45 +258,67 @@ unsafe fn multiply<X: Factor, L: Lanes, const M: usize, const T: usize>(
 ) {
     // SAFETY: the caller vouches for the tiles and the rows; reached only from code compiled for the level.
     unsafe {
-        let x = &job.x;
-        let run = L::run(X::MAX_U);
-        let run = if run < X::STEPS { run } else { X::STEPS };
-        let signed = is_signed::<X, L>();
-        let xq = x.q.add(m0 * x.q_stride + g0 * 32);
-        // Indices and not iterators: a call that is not inlined would cost more than all the rest.
-        for g in 0..n {
-            let mut dots = [[[L::zero(); 2]; T]; M];
-            for fine in 0..8 / X::STEPS {
-                for part in 0..X::STEPS / run {
-                    let mut sums = [[L::zero(); T]; M];
-                    for step in part * run..(part + 1) * run {
-                        let step = g * 8 + fine * X::STEPS + step;
-                        let mut w = [L::zero(); T];
-                        for t in 0..T {
-                            w[t] = L::load(tiles[t].q.add(step * 4 * L::ROWS));
-                        }
+        let mut x = [job.x.row(m0); M];
+        for m in 0..M {
+            x[m] = job.x.row(m0 + m).from(32 * g0);
+        }
+        if X::WIDE {
+            for wide in 0..n / (WIDE_ACT_GROUP / 32) {
+                let first = wide * X::WIDE_GROUPS;
+                let mut part = [[L::zero_f(); T]; M];
+                for g in first..first + X::WIDE_GROUPS {
+                    let dots = dots::<X, L, M, T>(&x, tiles, g);
+                    for t in 0..T {
+                        let s = L::load_f(tiles[t].s.add(g * L::ROWS));
                         for m in 0..M {
-                            let x = xq.add(m * x.q_stride + step * 4).cast::<i32>().read_unaligned();
-                            for t in 0..T {
-                                sums[m][t] = L::products(sums[m][t], w[t], L::set1(x), signed);
-                            }
-                        }
-                    }
-                    for m in 0..M {
-                        for t in 0..T {
-                            dots[m][t][fine] = L::widen(dots[m][t][fine], sums[m][t]);
+                            part[m][t] = L::fma(L::to_f32(dots[m][t]), s, part[m][t]);
                         }
                     }
                 }
+                for t in 0..T {
+                    if let Offset::Minimums = X::OFFSET {
+                        let slots = 64 / X::STEPS;
+                        let span = first / slots * slots;
+                        let s = L::load_f(tiles[t].m.add((span + slots - 1) * L::ROWS));
+                        for m in 0..M {
+                            let mut sum = L::zero();
+                            for pair in first / 2..(first + X::WIDE_GROUPS) / 2 {
+                                // The pairs of a span lie in the first of its slots.
+                                let at = span + pair - span / 2;
+                                let minimums = L::load(tiles[t].m.add(at * L::ROWS).cast());
+                                sum = L::add(sum, minimum::<X, L>(&x[m], pair, minimums));
+                            }
+                            part[m][t] = L::fma(L::to_f32(sum), s, part[m][t]);
+                        }
+                    }
+                    for m in 0..M {
+                        let d = L::set1_f(*x[m].d.add(wide * (WIDE_ACT_GROUP / 32)));
+                        acc[m][t] = L::fma(part[m][t], d, acc[m][t]);
+                    }
+                }
             }
+            return;
+        }
+        for g in 0..n {
+            if X::FINE {
+                let both = [dots::<X, L, M, T>(&x, tiles, 2 * g), dots::<X, L, M, T>(&x, tiles, 2 * g + 1)];
+                for t in 0..T {
+                    let at = tiles[t].s.add(2 * g * L::ROWS);
+                    let s = [L::load_f(at), L::load_f(at.add(L::ROWS))];
+                    for m in 0..M {
+                        let dot = L::mul(L::to_f32(both[0][m][t]), s[0]);
+                        let dot = Dot::Scaled(L::fma(L::to_f32(both[1][m][t]), s[1], dot));
+                        acc[m][t] = accumulate::<X, L>(acc[m][t], dot, L::zero_f(), &x[m], g);
+                    }
+                }
+                continue;
+            }
+            let dots = dots::<X, L, M, T>(&x, tiles, g);
             for t in 0..T {
-                let at = g * 8 / X::STEPS * L::ROWS;
-                let next = if X::FINE { at + L::ROWS } else { at };
-                let s = [L::load_f(tiles[t].s.add(at)), L::load_f(tiles[t].s.add(next))];
-                let offsets = [L::load_f(tiles[t].m.add(at)), L::load_f(tiles[t].m.add(next))];
+                let s = L::load_f(tiles[t].s.add(g * L::ROWS));
+                let offset = L::load_f(tiles[t].m.add(g * L::ROWS));
                 for m in 0..M {
-                    let sums = sums::<X>(&x.row(m0 + m), g0 + g);
-                    acc[m][t] = accumulate::<X, L>(acc[m][t], dots[m][t], s, offsets, sums);
+                    acc[m][t] = accumulate::<X, L>(acc[m][t], Dot::Plain(dots[m][t], s), offset, &x[m], g);
                 }
             }
         }

@@ -1,7 +1,9 @@
-//! Rounding of activations to 8-bit groups with AVX-512, four groups (128 values) at a time: the reductions of a single
-//! group would cost as much as the rest of it. The truth is `whit_base::quant::quantize_activations`.
+//! Rounding of activations to 8-bit groups with AVX-512, 128 values at a time, which are four groups or a wide one: the
+//! reductions of a single group would cost as much as the rest of it. The truth is `whit_base::quant::quantize_activations`.
 
 use std::arch::x86_64::*;
+
+use whit_base::quant::WIDE_ACT_GROUP;
 
 use crate::kernels::rows::QuantRow;
 
@@ -35,7 +37,11 @@ pub(crate) unsafe fn quantize_fours(x: *const f32, row: QuantRow, n0: usize, n: 
             );
             let all = _mm512_max_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
             let all = _mm256_max_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
-            let all = _mm_max_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all));
+            let mut all = _mm_max_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all));
+            if row.group == WIDE_ACT_GROUP {
+                all = _mm_max_epi32(all, _mm_shuffle_epi32::<0b01_00_11_10>(all));
+                all = _mm_max_epi32(all, _mm_shuffle_epi32::<0b10_11_00_01>(all));
+            }
             let peaks = _mm_castsi128_ps(all);
             // Infinity times zero is NaN: neither may pass for a number.
             let d = _mm_add_ps(_mm_div_ps(peaks, _mm_set1_ps(127.0)), _mm_mul_ps(peaks, _mm_setzero_ps()));
@@ -54,8 +60,13 @@ pub(crate) unsafe fn quantize_fours(x: *const f32, row: QuantRow, n0: usize, n: 
                     _mm_storeu_si128(row.q.add(n0 + at + 16 * i).cast(), bytes);
                 }
             }
-            let sums = _mm256_cvtepi32_ps(sums_of_eight(sums));
+            let totals = sums_of_eight(sums);
             let group = (n0 + at) / 32;
+            _mm_storeu_si128(row.total16.add(2 * group).cast(), _mm256_cvtepi32_epi16(totals));
+            // The lower half of each pair's dword: both fit 16 bits, and so does their sum.
+            let both = _mm256_add_epi32(totals, _mm256_srli_epi64::<32>(totals));
+            _mm_storeu_si64(row.total32.add(group).cast(), _mm256_cvtepi64_epi16(both));
+            let sums = _mm256_cvtepi32_ps(totals);
             let twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
             let sum16 = _mm256_mul_ps(sums, _mm256_permutevar8x32_ps(_mm256_castps128_ps256(d), twice));
             _mm256_storeu_ps(row.sum16.add(2 * group), sum16);

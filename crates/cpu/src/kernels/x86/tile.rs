@@ -1,36 +1,92 @@
 //! Tiles: what the rows of a register are unpacked to.
 //!
 //! `q` is `(n_cols / 4, L::ROWS, 4)` bytes, so that a register holds four consecutive values of each row and meets a
-//! broadcast of four activation values; `s` and `m` are `(n_groups, L::ROWS)` f32. A tile lies in a thread's scratch, or
-//! its registers are used one by one ([`Sink`]).
+//! broadcast of four activation values; `s` is `(n_groups, L::ROWS)` f32, and so is `m`, or it holds what [`Offset`] says.
+//! A tile lies in a thread's scratch, or its registers are used one by one ([`Sink`]).
 
 use std::marker::PhantomData;
+
+use whit_base::quant::WIDE_ACT_GROUP;
 
 use super::formats::Format;
 use super::lanes::{Lanes, Rows};
 use crate::kernels::GemmJob;
 
+/// What turns `s * u` into a weight.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offset {
+    /// `s * (u - c)`: taken from the integers, by the sum of the activations.
+    Fixed(i16),
+    /// `s * u + m`, a float per group.
+    Float,
+    /// `s * u - dmin * m` with a small integer `m` per group, in pairs of 16 bits, and `dmin` of a super-block in the last
+    /// slot of its groups.
+    Minimums,
+}
+
 /// What a product must know of a format.
 pub(crate) trait Factor {
+    /// Values in one block: 32 or 256. Rows of 32-value blocks may end inside a span; those of 256-value blocks meet
+    /// activations in wide groups.
+    const BLOCK_LEN: usize;
     /// A scale per 16 values instead of 32.
     const FINE: bool;
     /// No value of `u` is greater.
     const MAX_U: u32;
+    const OFFSET: Offset;
     /// Dwords of a row in a group.
     const STEPS: usize = if Self::FINE { 4 } else { 8 };
+    /// Whether activations come in wide groups.
+    const WIDE: bool = Self::BLOCK_LEN == 256;
+    /// Groups in a wide one.
+    const WIDE_GROUPS: usize = WIDE_ACT_GROUP / (4 * Self::STEPS);
 }
 
-pub(crate) struct Class<const FINE: bool, const MAX_U: u32>;
+/// `u - C` with a scale per group.
+pub(crate) struct Symmetric<const BLOCK_LEN: usize, const FINE: bool, const MAX_U: u32, const C: i16>;
 
-impl<const FINE: bool, const MAX_U: u32> Factor for Class<FINE, MAX_U> {
+impl<const BLOCK_LEN: usize, const FINE: bool, const MAX_U: u32, const C: i16> Factor
+    for Symmetric<BLOCK_LEN, FINE, MAX_U, C>
+{
+    const BLOCK_LEN: usize = BLOCK_LEN;
     const FINE: bool = FINE;
     const MAX_U: u32 = MAX_U;
+    const OFFSET: Offset = Offset::Fixed(C);
+}
+
+/// Blocks of 32 with a scale and a float offset.
+pub(crate) struct Affine<const MAX_U: u32>;
+
+impl<const MAX_U: u32> Factor for Affine<MAX_U> {
+    const BLOCK_LEN: usize = 32;
+    const FINE: bool = false;
+    const MAX_U: u32 = MAX_U;
+    const OFFSET: Offset = Offset::Float;
+}
+
+/// Super-blocks with integer minimums.
+pub(crate) struct WithMinimums<const FINE: bool, const MAX_U: u32>;
+
+impl<const FINE: bool, const MAX_U: u32> Factor for WithMinimums<FINE, MAX_U> {
+    const BLOCK_LEN: usize = 256;
+    const FINE: bool = FINE;
+    const MAX_U: u32 = MAX_U;
+    const OFFSET: Offset = Offset::Minimums;
 }
 
 /// Whether weights are kept as signed bytes, 128 below `u`.
 #[inline(always)]
 pub(crate) const fn is_signed<X: Factor, L: Lanes>() -> bool {
     L::SIGNED && X::MAX_U > 127
+}
+
+/// What lies between a [`Offset::Fixed`] weight and its factor ([`as_factor`]).
+#[inline(always)]
+pub(crate) const fn fixed<X: Factor, L: Lanes>() -> i16 {
+    match X::OFFSET {
+        Offset::Fixed(c) => c - if is_signed::<X, L>() { 128 } else { 0 },
+        _ => 0,
+    }
 }
 
 /// Where a part of a tile is written to, or read from.
@@ -75,8 +131,14 @@ impl Span {
 /// # Safety
 /// Methods may only be reached from code compiled for the level of `L`, and for steps and groups that the span has.
 pub(crate) trait Sink<L: Lanes> {
-    /// Takes the scales and offsets of group `g`.
-    unsafe fn scales(&mut self, g: usize, s: L::F, m: L::F);
+    /// Takes the scales of group `g`.
+    unsafe fn scale(&mut self, g: usize, s: L::F);
+    /// Takes the offsets of group `g`, of [`Offset::Float`] formats.
+    unsafe fn offset(&mut self, g: usize, m: L::F);
+    /// Takes the minimums of groups `2 pair` and `2 pair + 1`, of [`Offset::Minimums`] formats.
+    unsafe fn minimums(&mut self, pair: usize, m: L::I);
+    /// Takes the negative scales of all minimums.
+    unsafe fn minimum_scale(&mut self, s: L::F);
     /// Takes `u` of values `4 step .. 4 step + 4` of each row.
     unsafe fn put(&mut self, step: usize, u: L::I);
     /// Group `g` is whole. Groups end in order.
@@ -90,13 +152,6 @@ pub(super) unsafe fn as_factor<X: Factor, L: Lanes>(u: L::I) -> L::I {
     unsafe { if is_signed::<X, L>() { L::xor(u, L::set1(0x8080_8080_u32 as i32)) } else { u } }
 }
 
-/// The offset that belongs to [`as_factor`].
-#[inline(always)]
-pub(super) unsafe fn offset<X: Factor, L: Lanes>(s: L::F, m: L::F) -> L::F {
-    // SAFETY: as `Lanes` demands.
-    unsafe { if is_signed::<X, L>() { L::fma(s, L::set1_f(128.0), m) } else { m } }
-}
-
 /// Keeps a span in memory.
 struct Keep<X> {
     span: Span,
@@ -105,12 +160,24 @@ struct Keep<X> {
 
 impl<X: Factor, L: Lanes> Sink<L> for Keep<X> {
     #[inline(always)]
-    unsafe fn scales(&mut self, g: usize, s: L::F, m: L::F) {
+    unsafe fn scale(&mut self, g: usize, s: L::F) {
         // SAFETY: as the trait demands.
-        unsafe {
-            L::store_f(self.span.s.add(g * L::ROWS), s);
-            L::store_f(self.span.m.add(g * L::ROWS), offset::<X, L>(s, m));
-        }
+        unsafe { L::store_f(self.span.s.add(g * L::ROWS), s) }
+    }
+    #[inline(always)]
+    unsafe fn offset(&mut self, g: usize, m: L::F) {
+        // SAFETY: as the trait demands.
+        unsafe { L::store_f(self.span.m.add(g * L::ROWS), m) }
+    }
+    #[inline(always)]
+    unsafe fn minimums(&mut self, pair: usize, m: L::I) {
+        // SAFETY: as the trait demands; there are fewer pairs than groups.
+        unsafe { L::store(self.span.m.add(pair * L::ROWS).cast(), m) }
+    }
+    #[inline(always)]
+    unsafe fn minimum_scale(&mut self, s: L::F) {
+        // SAFETY: a span has so many groups.
+        unsafe { L::store_f(self.span.m.add((64 / X::STEPS - 1) * L::ROWS), s) }
     }
     #[inline(always)]
     unsafe fn put(&mut self, step: usize, u: L::I) {
@@ -142,7 +209,7 @@ pub(crate) unsafe fn unpack<F: Format, L: Lanes, const FULL: bool>(
 /// Bytes of a row.
 #[inline(always)]
 pub(super) const fn row_bytes<F: Format>(n_cols: usize) -> usize {
-    n_cols / F::BLOCK_LEN * (F::SPAN_BYTES * F::BLOCK_LEN / 256)
+    n_cols / F::Class::BLOCK_LEN * (F::SPAN_BYTES * F::Class::BLOCK_LEN / 256)
 }
 
 /// Unpacks values `from .. from + n_cols` of the tile from weight row `row` on.

@@ -24,6 +24,8 @@ impl Lanes for Wide {
         and(a: __m512i, b: __m512i) -> __m512i = _mm512_and_si512(a, b);
         or(a: __m512i, b: __m512i) -> __m512i = _mm512_or_si512(a, b);
         xor(a: __m512i, b: __m512i) -> __m512i = _mm512_xor_si512(a, b);
+        add(a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi32(a, b);
+        halves(a: __m512i, b: __m512i) -> __m512i = _mm512_madd_epi16(a, b);
         sub(a: __m512i, b: __m512i) -> __m512i = _mm512_sub_epi32(a, b);
         mul32(a: __m512i, b: __m512i) -> __m512i = _mm512_mullo_epi32(a, b);
         shr(x: __m512i, n: u32) -> __m512i = _mm512_srl_epi32(x, _mm_cvtsi32_si128(n as i32));
@@ -88,6 +90,7 @@ impl Lanes for Wide {
     }
 
     const SIGNED: bool = false;
+    const WIDENS: bool = false;
     #[inline(always)]
     fn run(_: u32) -> usize {
         8
