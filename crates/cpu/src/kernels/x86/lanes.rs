@@ -25,6 +25,8 @@ pub(crate) struct Rows<const FULL: bool> {
     last: usize,
     /// What is asked for next while these rows are read.
     ahead: Cell<*const u8>,
+    /// Whether anything is.
+    asks: bool,
 }
 
 impl<const FULL: bool> Rows<FULL> {
@@ -36,8 +38,15 @@ impl<const FULL: bool> Rows<FULL> {
             fourth: [p, p.wrapping_add(4 * stride), p.wrapping_add(8 * stride), p.wrapping_add(12 * stride)],
             stride,
             last,
-            ahead: Cell::new(p.wrapping_add(tile * (NEAR / tile).max(1))),
+            ahead: Cell::new(p.wrapping_add(near(tile))),
+            asks: true,
         }
+    }
+
+    /// The same rows, whose reading asks for nothing: [`Ahead`] does.
+    #[inline(always)]
+    pub(super) fn quiet(self) -> Rows<FULL> {
+        Rows { asks: false, ..self }
     }
 
     /// The same rows from byte `at` on.
@@ -56,26 +65,17 @@ impl<const FULL: bool> Rows<FULL> {
             last: self.last,
             // What lies ahead is asked for in the order of its addresses.
             ahead: Cell::new(opaque(self.ahead.get().wrapping_add(L::ROWS * at))),
+            asks: self.asks,
         }
     }
 
-    /// Asks for the next lines of what lies ahead. Instructions of our own, because the compiler would gather a span's
-    /// prefetches in one place, where they are more than the processor can have under way.
+    /// Asks for the next lines of what lies ahead.
     #[inline(always)]
     pub(super) fn ask(&self, n_lines: usize) {
-        let p = self.ahead.get();
-        self.ahead.set(p.wrapping_add(64 * n_lines));
-        for line in 0..n_lines {
-            // SAFETY: a prefetch of any address is harmless.
-            unsafe {
-                std::arch::asm!(
-                    "prefetcht0 [{0}]",
-                    "prefetcht1 [{0} + {1}]",
-                    in(reg) p.wrapping_add(64 * line),
-                    const FAR,
-                    options(readonly, nostack, preserves_flags)
-                );
-            }
+        if self.asks {
+            let p = self.ahead.get();
+            self.ahead.set(p.wrapping_add(64 * n_lines));
+            ask(p, n_lines);
         }
     }
 
@@ -86,6 +86,54 @@ impl<const FULL: bool> Rows<FULL> {
             self.fourth[r / 4].wrapping_add(r % 4 * self.stride + at)
         } else {
             self.fourth[0].wrapping_add(r.min(self.last) * self.stride + at)
+        }
+    }
+}
+
+/// Asks for weights while others are multiplied, spread over the groups of a span: while they are unpacked there is time for
+/// fewer requests.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    p: *const u8,
+    /// Of 32 values of a tile's rows.
+    bytes: usize,
+}
+
+impl Ahead {
+    /// Of the tile at `p`, whose rows are `stride` bytes apart, from the span at byte `at` of its rows on.
+    #[inline(always)]
+    pub(super) fn new<F: Format, L: Lanes>(p: *const u8, stride: usize, at: usize) -> Ahead {
+        let p = p.wrapping_add(near(L::ROWS * stride) + L::ROWS * at);
+        Ahead { p, bytes: L::ROWS * F::SPAN_BYTES / 8 }
+    }
+
+    /// Asks for what belongs to the `g`th 32 values.
+    #[inline(always)]
+    pub(super) fn ask(&self, g: usize) {
+        ask(self.p.wrapping_add(g * self.bytes), self.bytes.div_ceil(64));
+    }
+}
+
+/// How far ahead of a tile of so many bytes requests go.
+#[inline(always)]
+fn near(tile: usize) -> usize {
+    tile * (NEAR / tile).max(1)
+}
+
+/// Asks for cache lines. Instructions of our own, because the compiler would gather a span's prefetches in one place, where they
+/// are more than the processor can have under way.
+#[inline(always)]
+fn ask(p: *const u8, n_lines: usize) {
+    for line in 0..n_lines {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe {
+            std::arch::asm!(
+                "prefetcht0 [{0}]",
+                "prefetcht1 [{0} + {1}]",
+                in(reg) p.wrapping_add(64 * line),
+                const FAR,
+                options(readonly, nostack, preserves_flags)
+            );
         }
     }
 }

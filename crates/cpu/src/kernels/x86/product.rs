@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use whit_base::quant::WIDE_ACT_GROUP;
 
 use super::formats::Format;
-use super::lanes::{Lanes, Rows};
+use super::lanes::{Ahead, Lanes, Rows};
 use super::tile::{Factor, Offset, Sink, Span, as_factor, fixed, is_signed, row_bytes, unpack_rows};
 use crate::kernels::rows::QuantRow;
 use crate::kernels::{FEW_ROWS, GEMM_ROWS, GemmJob};
@@ -246,7 +246,7 @@ unsafe fn dots<X: Factor, L: Lanes, const M: usize, const T: usize>(
 }
 
 /// Adds the products of `32 n` values of the rows of `T` tiles, which begin there, with `M` activation rows from value `32
-/// g0` of row `m0` on.
+/// g0` of row `m0` on, and asks for what lies `ahead`.
 #[expect(clippy::needless_range_loop, reason = "as in `dots`")]
 #[inline(always)]
 unsafe fn multiply<X: Factor, L: Lanes, const M: usize, const T: usize>(
@@ -254,6 +254,7 @@ unsafe fn multiply<X: Factor, L: Lanes, const M: usize, const T: usize>(
     tiles: &[Span; T],
     (g0, n): (usize, usize),
     m0: usize,
+    ahead: Option<Ahead>,
     acc: &mut [[L::F; T]; M],
 ) {
     // SAFETY: the caller vouches for the tiles and the rows; reached only from code compiled for the level.
@@ -267,6 +268,11 @@ unsafe fn multiply<X: Factor, L: Lanes, const M: usize, const T: usize>(
                 let first = wide * X::WIDE_GROUPS;
                 let mut part = [[L::zero_f(); T]; M];
                 for g in first..first + X::WIDE_GROUPS {
+                    if let Some(ahead) = ahead
+                        && (!X::FINE || g.is_multiple_of(2))
+                    {
+                        ahead.ask(g * X::STEPS / 8);
+                    }
                     let dots = dots::<X, L, M, T>(&x, tiles, g);
                     for t in 0..T {
                         let s = L::load_f(tiles[t].s.add(g * L::ROWS));
@@ -300,6 +306,9 @@ unsafe fn multiply<X: Factor, L: Lanes, const M: usize, const T: usize>(
             return;
         }
         for g in 0..n {
+            if let Some(ahead) = ahead {
+                ahead.ask(g);
+            }
             if X::FINE {
                 let both = [dots::<X, L, M, T>(&x, tiles, 2 * g), dots::<X, L, M, T>(&x, tiles, 2 * g + 1)];
                 for t in 0..T {
@@ -355,12 +364,16 @@ pub(crate) unsafe fn few_rows<F: Format, L: Lanes, const M: usize>(job: &GemmJob
     // SAFETY: the caller vouches for the job; the scratch holds more than one span.
     unsafe {
         let tile = Span::of::<L>(job.scratch, job.n_cols.min(256), 0);
+        let stride = row_bytes::<F>(job.n_cols);
         for row in (0..job.n_rows).step_by(L::ROWS) {
             let mut acc = [[L::zero_f(); 1]; M];
             for from in (0..job.n_cols).step_by(256) {
                 let n_cols = (job.n_cols - from).min(256);
-                unpack_rows::<F, L>(job, row, from, n_cols, tile);
-                multiply::<F::Class, L, M, 1>(job, &[tile], (from / 32, n_cols / 32), 0, &mut acc);
+                unpack_rows::<F, L>(job, row, (from, n_cols), false, tile);
+                let ahead =
+                    Ahead::new::<F, L>(job.w.wrapping_add(row * stride), stride, from / 256 * F::SPAN_BYTES);
+                let part = (from / 32, n_cols / 32);
+                multiply::<F::Class, L, M, 1>(job, &[tile], part, 0, Some(ahead), &mut acc);
             }
             store::<L, M, 1>(job, row, 0, &acc);
         }
@@ -381,7 +394,7 @@ pub(crate) unsafe fn many_rows<X: Factor, L: Lanes, const M: usize, const T: usi
             *tile = Span::of::<L>(job.scratch, job.n_cols, index);
         }
         let mut acc = [[L::zero_f(); T]; M];
-        multiply::<X, L, M, T>(job, &tiles, (0, job.n_cols / 32), m0, &mut acc);
+        multiply::<X, L, M, T>(job, &tiles, (0, job.n_cols / 32), m0, None, &mut acc);
         store::<L, M, T>(job, row, m0, &acc);
     }
 }
@@ -415,7 +428,7 @@ pub(crate) unsafe fn product<F: Format, L: Lanes>(job: &GemmJob) {
                         // A tile without rows repeats the last one; nothing of it is stored.
                         let first = (row + tile * L::ROWS).min(job.n_rows - 1);
                         let out = Span::of::<L>(job.scratch, job.n_cols, tile);
-                        unpack_rows::<F, L>(job, first, 0, job.n_cols, out);
+                        unpack_rows::<F, L>(job, first, (0, job.n_cols), true, out);
                     }
                     let mut m = 0;
                     while m + 4 <= n_x {

@@ -212,12 +212,12 @@ pub(super) const fn row_bytes<F: Format>(n_cols: usize) -> usize {
     n_cols / F::Class::BLOCK_LEN * (F::SPAN_BYTES * F::Class::BLOCK_LEN / 256)
 }
 
-/// Unpacks values `from .. from + n_cols` of the tile from weight row `row` on.
+/// Unpacks values `from .. from + n_cols` of the tile from weight row `row` on. `asks`: for what lies ahead of them.
 pub(super) unsafe fn unpack_rows<F: Format, L: Lanes>(
     job: &GemmJob,
     row: usize,
-    from: usize,
-    n_cols: usize,
+    (from, n_cols): (usize, usize),
+    asks: bool,
     out: Span,
 ) {
     let stride = row_bytes::<F>(job.n_cols);
@@ -228,9 +228,11 @@ pub(super) unsafe fn unpack_rows<F: Format, L: Lanes>(
         let at = from / 256 * F::SPAN_BYTES;
         if last == L::ROWS - 1 {
             let rows = Rows::new::<L>(p, stride, last).from::<L>(at);
+            let rows = if asks { rows } else { rows.quiet() };
             L::outlined_unpack::<F, true>(&rows, n_cols, out);
         } else {
             let rows = Rows::new::<L>(p, stride, last).from::<L>(at);
+            let rows = if asks { rows } else { rows.quiet() };
             L::outlined_unpack::<F, false>(&rows, n_cols, out);
         }
     }
