@@ -1,12 +1,13 @@
 //! `whit bench --formats`: what each block format costs and gives here, by one made-up model written in each of them.
 //!
 //! The model is of Llama's family, with TinyLlama's widths and as many layers as make it outgrow the last-level cache: so
-//! generating waits for memory, as it does with models of usual sizes. Its weights are some rows of random numbers over and
+//! generating waits for memory, as it does with models of usual sizes. Every format gets the layers that take about the same
+//! number of bytes, so that the cache keeps the same part of each. The weights are some rows of random numbers over and
 //! over; what they say does not change how long they take. Formats take turns, round by round, in the same memory.
 //!
-//! A format that costs fewer bytes should be as much faster in generation. `SHARE` is the speed against what its bytes allow by
-//! the measure of Q4_0; in prompts, where the weights are unpacked once for many tokens, it is the speed against Q8_0, which
-//! has nothing to unpack.
+//! A format that costs fewer bytes should be as much faster in generation, so what counts there is bytes per second, and
+//! `SHARE` is that of Q4_0. In prompts, where the weights are unpacked once for many tokens, it is multiplications per second
+//! against Q8_0, which has nothing to unpack.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -32,10 +33,10 @@ const BY_BYTES: DType = DType::Q4_0;
 const BY_PROMPT: DType = DType::Q8_0;
 /// Taken where the system does not tell.
 const LAST_LEVEL_CACHE: usize = 32 << 20;
-/// The least of the formats is this many times as large as the last-level cache.
-const OUTGROWS: usize = 3;
-/// More layers than these would take too much memory in the largest format.
-const MAX_LAYERS: usize = 48;
+/// A model is about this many times as large as the last-level cache.
+const OUTGROWS: usize = 6;
+/// But no larger than this.
+const MAX_BYTES: usize = 1 << 30;
 /// Rows of random numbers that the weights repeat.
 const N_ROWS: usize = 16;
 
@@ -56,13 +57,12 @@ impl Shape {
         Shape { n_vocab: 4096, n_embd: 2048, n_ff: 5632, n_heads: 32, n_kv_heads: 4, n_layers }
     }
 
-    /// As many layers as outgrow a cache of so many bytes in every format.
-    fn beyond(cache: usize) -> Shape {
-        let least = DType::ALL.into_iter().filter(|dtype| dtype.is_quantized());
-        let least = least.map(DType::bits_per_weight).fold(f64::INFINITY, f64::min);
-        let weights = |n_layers| Shape::new(n_layers).n_weights() as f64;
-        let layer = (weights(1) - weights(0)) * least / 8.0;
-        Shape::new(((OUTGROWS * cache) as f64 / layer).ceil().clamp(2.0, MAX_LAYERS as f64) as usize)
+    /// As many layers as outgrow a cache of so many bytes.
+    fn beyond(cache: usize, dtype: DType) -> Shape {
+        let bytes = |n_layers| Shape::new(n_layers).n_bytes(dtype);
+        let layer = bytes(1) - bytes(0);
+        let wanted = (OUTGROWS * cache).min(MAX_BYTES).saturating_sub(bytes(0));
+        Shape::new(((wanted + layer / 2) / layer).max(2))
     }
 
     /// The matrices: name, rows and columns.
@@ -168,42 +168,49 @@ fn pattern(dtype: DType, width: usize, rng: &mut Rng) -> Vec<u8> {
     bytes
 }
 
-/// What was measured of a format.
+/// What was measured of a format: tokens per second.
 struct Row {
     dtype: DType,
-    n_bytes: usize,
+    shape: Shape,
     generate: Vec<f64>,
     prompt: Vec<f64>,
 }
 
 impl Row {
+    /// Bytes of weights per second in generation.
     fn bytes_per_second(&self) -> f64 {
-        summary(&self.generate).0 * self.n_bytes as f64
+        summary(&self.generate).0 * self.shape.n_bytes(self.dtype) as f64
+    }
+
+    /// Multiplications per second in prompts.
+    fn products_per_second(&self) -> f64 {
+        summary(&self.prompt).0 * self.shape.n_weights() as f64
     }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
-    let shape = Shape::beyond(last_level_cache());
     let options = arguments.engine.options(Some(GENERATE.n_ctx().max(PROMPT.n_ctx())))?;
     let backend = backend(&options)?;
-    let rows = measure(&shape, &backend, &options, arguments.repeat)?;
-    print(arguments.json, &shape, &backend, &rows)
+    let cache = last_level_cache();
+    let rows = measure(|dtype| Shape::beyond(cache, dtype), &backend, &options, arguments.repeat)?;
+    print(arguments.json, &backend, &rows)
 }
 
 fn measure(
-    shape: &Shape,
+    shape: impl Fn(DType) -> Shape,
     backend: &CpuBackend,
     options: &EngineOptions,
     n_rounds: usize,
 ) -> Result<Vec<Row>> {
     let formats = DType::ALL.into_iter().filter(|dtype| dtype.is_quantized());
-    let row = |dtype| Row { dtype, n_bytes: shape.n_bytes(dtype), generate: vec![], prompt: vec![] };
+    let row = |dtype| Row { dtype, shape: shape(dtype), generate: vec![], prompt: vec![] };
     let mut rows: Vec<Row> = formats.map(row).collect();
-    let mut memory = Arc::new(vec![0u8; rows.iter().map(|row| row.n_bytes).max().unwrap_or(0)]);
+    let most = rows.iter().map(|row| row.shape.n_bytes(row.dtype)).max();
+    let mut memory = Arc::new(vec![0u8; most.unwrap_or(0)]);
     for round in 1..=n_rounds {
         note!("round {round} of {n_rounds}");
         for row in &mut rows {
-            let model = shape.model(row.dtype, &mut memory)?;
+            let model = row.shape.model(row.dtype, &mut memory)?;
             let mut engine = Engine::with_backend(model, backend, options)?;
             for (test, samples) in [(GENERATE, &mut row.generate), (PROMPT, &mut row.prompt)] {
                 test.warm_up(&mut engine)?;
@@ -214,45 +221,53 @@ fn measure(
     Ok(rows)
 }
 
-fn print(as_json: bool, shape: &Shape, backend: &CpuBackend, rows: &[Row]) -> Result<()> {
+fn print(as_json: bool, backend: &CpuBackend, rows: &[Row]) -> Result<()> {
     let of = |dtype| rows.iter().find(|row| row.dtype == dtype);
     let by_bytes = of(BY_BYTES).map_or(f64::NAN, Row::bytes_per_second);
-    let by_prompt = of(BY_PROMPT).map_or(f64::NAN, |row| summary(&row.prompt).0);
+    let by_prompt = of(BY_PROMPT).map_or(f64::NAN, Row::products_per_second);
     let mut out = io::stdout().lock();
     if as_json {
         let row = |row: &Row| {
             json!({
-                "format": row.dtype.name(), "bytes": row.n_bytes, "bytes_per_weight": row.dtype.bits_per_weight() / 8.0,
-                "generate": row.generate, "generate_share": row.bytes_per_second() / by_bytes,
-                "prompt": row.prompt, "prompt_share": summary(&row.prompt).0 / by_prompt,
+                "format": row.dtype.name(), "bytes_per_weight": row.dtype.bits_per_weight() / 8.0,
+                "weights": row.shape.n_weights(), "bytes": row.shape.n_bytes(row.dtype),
+                "generate": row.generate, "generate_bytes_per_second": row.bytes_per_second(),
+                "generate_share": row.bytes_per_second() / by_bytes,
+                "prompt": row.prompt, "prompt_products_per_second": row.products_per_second(),
+                "prompt_share": row.products_per_second() / by_prompt,
             })
         };
         let object = json!({
             "whit": env!("CARGO_PKG_VERSION"), "threads": backend.threads(), "level": backend.level().name(),
-            "weights": shape.n_weights(), "formats": rows.iter().map(row).collect::<Vec<_>>(),
+            "formats": rows.iter().map(row).collect::<Vec<_>>(),
         });
         return Ok(writeln!(out, "{object}")?);
     }
-    let head = ["FORMAT", "BYTES/WEIGHT", "GENERATE", "SHARE", "PROMPT", "SHARE"];
+    let head =
+        ["FORMAT", "BYTES/WEIGHT", "WEIGHTS", "GENERATE", "GB/S", "SHARE", "PROMPT", "GMAC/S", "SHARE"];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
     lines.extend(rows.iter().map(|row| {
-        let (generate, prompt) = (summary(&row.generate).0, summary(&row.prompt).0);
+        let (bytes, products) = (row.bytes_per_second(), row.products_per_second());
         vec![
             row.dtype.name().to_owned(),
             format!("{:.4}", row.dtype.bits_per_weight() / 8.0),
-            format!("{generate:.2}"),
-            format!("{:.0} %", 100.0 * row.bytes_per_second() / by_bytes),
-            format!("{prompt:.1}"),
-            format!("{:.0} %", 100.0 * prompt / by_prompt),
+            crate::units::count(row.shape.n_weights() as u64),
+            format!("{:.2}", summary(&row.generate).0),
+            format!("{:.1}", bytes / 1e9),
+            format!("{:.0} %", 100.0 * bytes / by_bytes),
+            format!("{:.1}", summary(&row.prompt).0),
+            format!("{:.0}", products / 1e9),
+            format!("{:.0} %", 100.0 * products / by_prompt),
         ]
     }));
-    output::table(&mut out, &[false, true, true, true, true, true], &lines)?;
+    let mut right = [true; 9];
+    right[0] = false;
+    output::table(&mut out, &right, &lines)?;
     note!(
-        "{} threads, {}; {} weights; tokens per second, medians of {}; shares of what the bytes allow by {BY_BYTES}, and of \
-         {BY_PROMPT}",
+        "{} threads, {}; models of about the same size; tokens per second, medians of {}; shares of the bytes per second of \
+         {BY_BYTES}, and of the multiplications of {BY_PROMPT}",
         backend.threads(),
         backend.level(),
-        crate::units::count(shape.n_weights() as u64),
         rows.first().map_or(0, |row| row.generate.len()),
     );
     Ok(())
@@ -277,11 +292,12 @@ mod tests {
     fn every_format_is_measured() -> Result<()> {
         let shape = Shape { n_vocab: 64, n_embd: 256, n_ff: 512, n_heads: 4, n_kv_heads: 2, n_layers: 2 };
         let options = EngineOptions { threads: Some(1), ctx: Some(256), ..EngineOptions::default() };
-        let rows = measure(&shape, &backend(&options)?, &options, 1)?;
-        assert_eq!(rows.len(), 12);
+        let rows = measure(|_| shape, &backend(&options)?, &options, 1)?;
+        assert_eq!(rows.len(), DType::ALL.iter().filter(|dtype| dtype.is_quantized()).count());
         for row in rows {
             let expected = shape.n_weights() as f64 * row.dtype.bits_per_weight() / 8.0;
-            assert!((row.n_bytes as f64 / expected - 1.0).abs() < 0.02, "{}: {}", row.dtype, row.n_bytes);
+            let n_bytes = shape.n_bytes(row.dtype);
+            assert!((n_bytes as f64 / expected - 1.0).abs() < 0.02, "{}: {n_bytes}", row.dtype);
             for speed in row.generate.iter().chain(&row.prompt) {
                 assert!(speed.is_finite() && *speed > 0.0, "{}", row.dtype);
             }
@@ -290,11 +306,15 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_format_outgrows_the_cache() {
-        for cache in [1 << 20, 32 << 20, 96 << 20] {
-            let shape = Shape::beyond(cache);
-            assert!(shape.n_bytes(DType::Q2_K) >= OUTGROWS * cache, "{cache}: {}", shape.n_layers);
+    fn models_outgrow_the_cache_by_about_the_same() {
+        for dtype in DType::ALL.into_iter().filter(|dtype| dtype.is_quantized()) {
+            for (cache, most) in
+                [(32 << 20, (OUTGROWS * 32) << 20), (96 << 20, (OUTGROWS * 96) << 20), (1 << 40, MAX_BYTES)]
+            {
+                let share = Shape::beyond(cache, dtype).n_bytes(dtype) as f64 / most as f64;
+                assert!((0.85..1.15).contains(&share), "{dtype}, {cache}: {share}");
+            }
+            assert_eq!(Shape::beyond(1 << 10, dtype).n_layers, 2, "{dtype}");
         }
-        assert_eq!(Shape::beyond(1 << 40).n_layers, MAX_LAYERS);
     }
 }

@@ -199,10 +199,7 @@ pub(crate) unsafe fn one_row<F: Format, L: Lanes, const FULL: bool>(job: &GemmJo
 }
 
 /// The integer sums of group `g` of `T` tiles with `M` activation rows, whose group `g` begins at `xq`.
-#[expect(
-    clippy::needless_range_loop,
-    reason = "a call that is not inlined would cost more than all the rest"
-)]
+// Indices and not iterators: a call that is not inlined would cost more than all the rest.
 #[inline(always)]
 unsafe fn dots<X: Factor, L: Lanes, const M: usize, const T: usize>(
     x: &[QuantRow; M],
@@ -247,7 +244,10 @@ unsafe fn dots<X: Factor, L: Lanes, const M: usize, const T: usize>(
 
 /// Adds the products of `32 n` values of the rows of `T` tiles, which begin there, with `M` activation rows from value `32
 /// g0` of row `m0` on, and asks for what lies `ahead`.
-#[expect(clippy::needless_range_loop, reason = "as in `dots`")]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "a call that is not inlined would cost more than all the rest"
+)]
 #[inline(always)]
 unsafe fn multiply<X: Factor, L: Lanes, const M: usize, const T: usize>(
     job: &GemmJob,
