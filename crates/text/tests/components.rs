@@ -188,6 +188,9 @@ fn pre_tokenizers() {
         json!({"type": "CharDelimiterSplit", "delimiter": "b"}),
         json!({"type": "FixedLength"}),
         json!({"type": "FixedLength", "length": 2}),
+        json!({"type": "UnicodeScripts"}),
+        json!({"type": "Sequence", "pretokenizers": [{"type": "UnicodeScripts"},
+            {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true}]}),
         json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, {"type": "Punctuation", "behavior": "Contiguous"},
             {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}]}),
         json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"},
@@ -367,7 +370,7 @@ fn what_is_not_known_is_said_with_its_place() {
             json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Odd"}]}),
             "normalizer.normalizers[1]",
         ),
-        ("pre_tokenizer", json!({"type": "UnicodeScripts"}), "pre_tokenizer"),
+        ("pre_tokenizer", json!({"type": "Odd"}), "pre_tokenizer"),
         ("pre_tokenizer", json!({"type": "Metaspace", "replacement": "_"}), "pre_tokenizer.replacement"),
         (
             "pre_tokenizer",

@@ -236,6 +236,7 @@ fn pre_steps(part: &At<'_>, steps: &mut Vec<Step>) -> Result<(), TextError> {
             let n = NonZeroUsize::new(n as usize).ok_or_else(|| length.broken("above 0"))?;
             steps.push(Step::Every(n));
         }
+        "UnicodeScripts" => steps.push(Step::Scripts),
         "Metaspace" => {
             // Models, and what decodes them, know no other sign for a space.
             let replacement = part.get("replacement");

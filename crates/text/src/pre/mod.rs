@@ -7,6 +7,7 @@
 
 pub(crate) mod classes;
 mod fast;
+pub(crate) mod scripts;
 pub(crate) mod steps;
 
 use classes::{CLASSES, PUNCTUATION};

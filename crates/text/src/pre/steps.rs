@@ -2,7 +2,7 @@
 //!
 //! Most models need none of this: their steps are expressions followed by a byte-level model, and for those
 //! [`PreTokenizer`](super::PreTokenizer) walks the text without copying it. Behaviours and their names are those of the
-//! `tokenizers` library. Left out: `UnicodeScripts`, which no published language model was seen to use.
+//! `tokenizers` library.
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
@@ -13,7 +13,7 @@ use fancy_regex::Regex;
 use crate::TextError;
 use crate::byte_level::CHAR_OF_BYTE;
 use crate::normalize::{most_bytes, within};
-use crate::pre::is_punctuation;
+use crate::pre::{is_punctuation, scripts};
 use crate::spm;
 
 /// One step.
@@ -33,6 +33,8 @@ pub(crate) enum Step {
     Metaspace { prepend: Prepend, split: bool },
     /// Cuts after every so many characters.
     Every(NonZeroUsize),
+    /// Cuts where another script begins.
+    Scripts,
 }
 
 /// Where a text is cut.
@@ -81,6 +83,12 @@ impl<'t> Piece<'t> {
         };
         Self { text, at_start }
     }
+
+    /// The parts that begin at these places, each up to the next one.
+    fn parts<'p>(&'p self, starts: &'p [usize]) -> impl Iterator<Item = Self> + 'p {
+        let ends = starts.iter().skip(1).copied().chain([self.text.len()]);
+        starts.iter().zip(ends).map(|(&start, end)| self.part(start..end))
+    }
 }
 
 impl Step {
@@ -123,9 +131,9 @@ impl Step {
             Self::Every(n) => {
                 let starts: Vec<usize> =
                     piece.text.char_indices().map(|(at, _)| at).step_by(n.get()).collect();
-                let ends = starts.iter().skip(1).copied().chain([piece.text.len()]);
-                out.extend(starts.iter().zip(ends).map(|(&start, end)| piece.part(start..end)));
+                out.extend(piece.parts(&starts));
             }
+            Self::Scripts => out.extend(piece.parts(&scripts::starts(&piece.text))),
             Self::Metaspace { prepend, split } => {
                 let mut piece = piece;
                 if piece.text.contains(' ') {
