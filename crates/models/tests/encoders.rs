@@ -13,7 +13,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 use whit_files::Gguf;
 use whit_models::vocab;
-use whit_text::{EncodeOptions, Tokenizer, TokenizerJson};
+use whit_text::{EncodeOptions, Tokenizer, TokenizerJson, folder_files};
 
 const MARKED: EncodeOptions = EncodeOptions { add_special: false, parse_special: true };
 
@@ -143,28 +143,27 @@ fn same_as_the_tokenizers_crate(json: &Value) -> (Tokenizer, TokenizerJson) {
     (ours, file)
 }
 
+/// The `tokenizer.json` that a folder gets that is made of the file.
+fn written(gguf: &Gguf) -> Value {
+    let files = folder_files(vocab::spec(gguf.metadata()).unwrap()).unwrap();
+    serde_json::from_str(&files.tokenizer_json).unwrap()
+}
+
 #[test]
 fn bert_as_the_tokenizers_crate_has_it() {
     let Some(gguf) = gguf("bert-bge") else { return };
     let (by_file, file) = same_as_the_tokenizers_crate(&bert(&gguf));
+    let (by_written, _) = same_as_the_tokenizers_crate(&written(&gguf));
     let by_gguf = vocab::tokenizer(&gguf).unwrap();
     let by_names = Tokenizer::new(file.gguf_spec().unwrap()).unwrap();
     on_texts(|text| {
         // Where heads are spelled `▁head`, a `▁` within a word is nothing.
         let text = text.replace('▁', "");
         let expected = by_file.encode_pair(&text, "b", EncodeOptions::PROMPT).unwrap();
-        prop_assert_eq!(
-            &by_gguf.encode_pair(&text, "b", EncodeOptions::PROMPT).unwrap(),
-            &expected,
-            "{:?}",
-            text
-        );
-        prop_assert_eq!(
-            &by_names.encode_pair(&text, "b", EncodeOptions::PROMPT).unwrap(),
-            &expected,
-            "{:?}",
-            text
-        );
+        for tokenizer in [&by_gguf, &by_names, &by_written] {
+            let got = tokenizer.encode_pair(&text, "b", EncodeOptions::PROMPT).unwrap();
+            prop_assert_eq!(&got, &expected, "{:?}", text);
+        }
         Ok(())
     });
 }
@@ -179,14 +178,16 @@ fn xlm_r_as_the_tokenizers_crate_has_it() {
     let split =
         json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace("always")]});
     let (by_file, file) = same_as_the_tokenizers_crate(&xlm_r(&gguf, false, &split));
+    let (by_written, _) = same_as_the_tokenizers_crate(&written(&gguf));
     let by_gguf = vocab::tokenizer(&gguf).unwrap();
     let by_names = Tokenizer::new(file.gguf_spec().unwrap()).unwrap();
     on_texts(|text| {
         // Beyond these, the library looks at graphemes where SentencePiece looks at characters.
         let text: String = text.chars().filter(|&c| c.is_ascii() || ('а'..'я').contains(&c)).collect();
         let expected = by_file.encode(&text, EncodeOptions::TEXT).unwrap();
-        prop_assert_eq!(&by_gguf.encode(&text, EncodeOptions::TEXT).unwrap(), &expected, "{:?}", text);
-        prop_assert_eq!(&by_names.encode(&text, EncodeOptions::TEXT).unwrap(), &expected, "{:?}", text);
+        for tokenizer in [&by_gguf, &by_names, &by_written] {
+            prop_assert_eq!(&tokenizer.encode(&text, EncodeOptions::TEXT).unwrap(), &expected, "{:?}", text);
+        }
         Ok(())
     });
     // From the tests of `transformers` (test_tokenization_xlm_roberta.py), whose reference is SentencePiece.

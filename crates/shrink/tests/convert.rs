@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use whit_base::DType;
 use whit_base::quant::decode_row;
 use whit_files::{Gguf, GgufWriter, SafeTensors, SafeTensorsWriter, TensorInfo, Value};
+use whit_models::vocab;
 use whit_shrink::{Format, to_folder, to_gguf};
+use whit_text::{EncodeOptions, Tokenizer};
 
 /// No other program has files of the one; of the other, matrices that stand in one tensor of the file are not put there.
 const NOT_IN_GGUF: [&str; 2] = ["mpnet", "gemma3n"];
@@ -293,6 +295,39 @@ fn pooling_goes_along() {
         for model in [Gguf::open(&file).unwrap(), whit_models::open(&folder).unwrap()] {
             assert_eq!(model.metadata().u32("bert.pooling_type").unwrap(), number, "{mode}");
         }
+    }
+}
+
+/// all-MiniLM-L6-v2 as its authors published it, with its real vocabulary: there and back.
+#[test]
+fn minilm_comes_back() {
+    let Some(data) = std::env::var_os("WHIT_TEST_DATA") else {
+        eprintln!("SKIPPED: WHIT_TEST_DATA is not set; run cargo xtask test");
+        return;
+    };
+    let place = tempfile::tempdir().unwrap();
+    let saved = PathBuf::from(data).join("models/all-minilm-l6-v2");
+    let (file, back) = (place.path().join("m.gguf"), place.path().join("m"));
+    to_gguf(&saved, &file, None, &mut |_| {}).unwrap();
+    to_folder(&file, &back, None, &mut |_| {}).unwrap();
+    let (ours, theirs) =
+        (SafeTensors::open_folder(&back).unwrap(), SafeTensors::open_folder(&saved).unwrap());
+    // What no vector of a sentence goes through is not in the file.
+    let used = |name: &str| !name.starts_with("pooler.") && !name.ends_with("position_ids");
+    for expected in theirs.tensors().iter().filter(|tensor| used(&tensor.name)) {
+        let got = ours.tensor(&expected.name).unwrap_or_else(|| panic!("{} is missing", expected.name));
+        assert!(*got.data == *expected.data, "{} has other values", expected.name);
+    }
+    let tokenizer = |path: &Path| vocab::tokenizer(&whit_models::open(path).unwrap()).unwrap();
+    let (ours, theirs) = (tokenizer(&back), tokenizer(&saved));
+    assert_eq!(ours.special_ids(), theirs.special_ids());
+    for text in ["", "Hello, World!", "naïve façade", "日本 ▁x", "unbelievably 12.5%", "[MASK] a [SEP]"]
+    {
+        for options in [EncodeOptions::TEXT, EncodeOptions::PROMPT] {
+            assert_eq!(ours.encode(text, options).unwrap(), theirs.encode(text, options).unwrap(), "{text}");
+        }
+        let pair = |tokenizer: &Tokenizer| tokenizer.encode_pair(text, "b c", EncodeOptions::TEXT).unwrap();
+        assert_eq!(pair(&ours), pair(&theirs), "{text}");
     }
 }
 

@@ -33,6 +33,8 @@ use crate::wordpiece::MAX_WORD_CHARS;
 /// Ids may leave gaps, but the file must justify the table that they need.
 const MAX_GAPS: usize = 1 << 16;
 
+const NO_SCORE: f32 = -1000.0;
+
 /// WordPiece takes time by the square of a word; all published models split up words of up to 100 characters.
 const MOST_WORD_CHARS: usize = 256;
 
@@ -269,7 +271,11 @@ impl TokenizerJson {
                 })
                 .collect(),
             ModelRules::Bpe { byte_fallback: true, .. } => {
-                scores = self.scores_by_merges()?;
+                // Whose merges are listed has no use for scores; its converter writes these.
+                scores = match self.names.model {
+                    "gemma4" => vec![NO_SCORE; self.texts.len()],
+                    _ => self.scores_by_merges()?,
+                };
                 // Spaces in tokens that are matched before all else are looked for in text, where they are spaces.
                 let user_defined = |id: usize| self.kinds[id] == TokenKind::UserDefined as i32;
                 ids.map(|id| match self.text(id) {

@@ -7,6 +7,19 @@ use crate::rules::{ModelRules, Rules};
 use crate::spm;
 use crate::wordpiece::MAX_WORD_CHARS;
 
+/// What parts lines, and is a piece of its own.
+pub(super) const LINES: &str = r"\n+";
+/// Spaces that a unigram model drops: those before and behind a text, as folders say it that were a GGUF. `transformers` has
+/// them stripped with all other white space.
+pub(super) const ENDS: &str = r"\A +| +\z";
+/// Spaces of which it leaves one.
+pub(super) const RUNS: &str = " {2,}";
+
+/// Whether it writes spaces in their visible form.
+fn is_escape(step: &Normal) -> bool {
+    matches!(step, Normal::Replace { what: Find::Literal(what), with } if what == " " && with == spm::SPACE)
+}
+
 /// What comes nearest in a GGUF.
 #[derive(Default)]
 pub(super) struct Names {
@@ -53,15 +66,13 @@ impl Names {
         Self { model: "gpt2", pre, differs, ..Self::default() }
     }
 
-    /// Characters with `▁` for spaces, merged over the whole text.
+    /// Characters with `▁` for spaces, merged over the whole text or over lines.
     fn sentencepiece(rules: &Rules) -> Self {
-        let (mut prefix, mut escapes, mut foreign) = (false, false, false);
+        let (mut prefix, mut escapes, mut foreign, mut lines) = (false, false, false, false);
         for step in &rules.normal {
             match step {
                 Normal::Prepend(text) if text == spm::SPACE => prefix = true,
-                Normal::Replace { what: Find::Literal(what), with } if what == " " && with == spm::SPACE => {
-                    escapes = true;
-                }
+                step if is_escape(step) => escapes = true,
                 _ => foreign = true,
             }
         }
@@ -77,12 +88,17 @@ impl Names {
                     pattern: Pattern::Literal(space), behavior: Behavior::MergedWithPrevious, ..
                 },
             ] if space == " " && escapes => {}
+            [Step::Split { pattern: Pattern::Regex(newlines), behavior: Behavior::Isolated, .. }]
+                if newlines.as_str() == LINES && !prefix =>
+            {
+                lines = true;
+            }
             _ => foreign = true,
         }
         let differs = (foreign || !escapes)
             .then(|| "its normalizer or pre-tokenizer is not that of SentencePiece".to_owned());
         Self {
-            model: "llama",
+            model: if lines { "gemma4" } else { "llama" },
             pre: Some("default"),
             add_space_prefix: Some(prefix),
             differs,
@@ -95,9 +111,12 @@ impl Names {
         for step in &rules.normal {
             match step {
                 Normal::Charsmap(_) => {}
+                Normal::Prepend(text) if text == spm::SPACE => prefix = true,
+                step if is_escape(step) => {}
                 Normal::Strip { .. } => collapses = true,
                 Normal::Replace { what: Find::Regex(what), with }
-                    if what.as_str() == " {2,}" && (with == " " || with == spm::SPACE) =>
+                    if what.as_str() == ENDS && with.is_empty()
+                        || what.as_str() == RUNS && (with == " " || with == spm::SPACE) =>
                 {
                     collapses = true;
                 }
