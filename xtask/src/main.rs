@@ -3,6 +3,7 @@
 //! `cargo xtask test` is what a contributor runs and what CI runs; there is no second list of checks anywhere.
 #![forbid(unsafe_code)]
 
+mod accuracy;
 mod apt;
 mod args;
 mod clients;
@@ -47,6 +48,10 @@ cargo xtask <command>
             [--model NAME|FILE].. [--rows prompt,generate,depth,parallel,clients] [--threads N] [--rounds 3]
             [--level avx2] [--whit PROGRAM], --dry: write nothing, --render: only render BENCHMARKS.md
 
+  accuracy  perplexity with each type of cache, beside llama.cpp's: write receipts, render BENCHMARKS.md
+            --file TEXT [--peer NAME=FOLDER] with llama-perplexity in it [--model NAME|FILE].. [--chunks N] [--threads N]
+            [--whit PROGRAM], --dry: write nothing
+
   load      many clients at once against `whit serve` and peers' servers in turns, memory over many requests, a shared
             prompt; writes a receipt, renders BENCHMARKS.md
             [--peer 'NAME=PROGRAM ARGUMENTS'].. [--rounds 3] [--requests 2000] [--whit PROGRAM], --dry: write nothing
@@ -70,6 +75,7 @@ fn run() -> anyhow::Result<()> {
             print!("{HELP}");
             Ok(())
         }
+        Some("accuracy") => accuracy::run(args),
         Some("compare") => compare::run(args),
         Some("instructions") => instructions::command(args),
         Some("load") => load::run(args),

@@ -16,7 +16,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 
 use crate::args::Args;
-use crate::{load, serving, shell};
+use crate::{accuracy, load, serving, shell};
 use engine::{Engine, Settings, Tuning};
 use receipt::{Host, Model, Receipt, Series};
 use row::{NAMES, Row, TABLE};
@@ -187,7 +187,7 @@ pub(crate) fn commit() -> String {
 
 /// Renders BENCHMARKS.md.
 pub(crate) fn render_all() -> anyhow::Result<()> {
-    let page = render::markdown(receipt::read_all(&folder())?) + &load::markdown()?;
+    let page = render::markdown(receipt::read_all(&folder())?) + &load::markdown()? + &accuracy::markdown()?;
     let path = shell::root().join("BENCHMARKS.md");
     fs::write(&path, page).with_context(|| path.display().to_string())?;
     eprintln!("wrote {}", path.display());
