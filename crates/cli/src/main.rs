@@ -14,6 +14,7 @@ mod chat;
 mod client;
 mod commands;
 mod failure;
+mod fit;
 mod input;
 mod interrupt;
 mod log;

@@ -49,6 +49,16 @@ pub(crate) fn found(store: &Store, reference: &Reference) -> Result<Resolved> {
     }
 }
 
+/// The folder with documents of task sets, fetched if it is not there.
+pub(crate) fn task_data(global: &Global) -> Result<PathBuf> {
+    let package = whit_judge::TASK_PACKAGE.parse().map_err(anyhow::Error::msg)?;
+    let store = store(global)?;
+    let folder = watched("the task sets", |report| {
+        store.package_files(&package, whit_judge::TASK_PACKAGE_SHA256, &whit_judge::is_task_file, report)
+    })?;
+    Ok(folder)
+}
+
 /// The path alone.
 pub(crate) fn path(global: &Global, name: &str) -> Result<PathBuf> {
     find(global, name).map(|model| model.path)

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use whit_base::PAGE_TOKENS;
 
-use crate::cache::SequenceCache;
+use crate::cache::{KvCache, SequenceCache};
 use crate::runner::Piece;
 use crate::{Engine, EngineError};
 
@@ -15,6 +15,13 @@ pub struct Evaluation<'a> {
     pub tokens: &'a [u32],
     /// The positions whose logits are wanted.
     pub outputs: Range<usize>,
+}
+
+/// What [`Engine::evaluate`] makes of cached prefixes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Prefixes {
+    Ignored,
+    Shared,
 }
 
 /// A sequence that is being run.
@@ -57,6 +64,29 @@ impl Engine {
         inputs: &[Evaluation<'_>],
         sink: &mut dyn FnMut(usize, usize, &[f32]),
     ) -> Result<(), EngineError> {
+        self.evaluate_with(inputs, Prefixes::Ignored, sink)
+    }
+
+    /// As [`evaluate`](Self::evaluate), but what is cached of the tokens before the first wanted row does not run again, and
+    /// what ran is left behind for later. So of many inputs with the same beginning, this part costs nothing if it ran
+    /// once, in a call before.
+    ///
+    /// # Errors
+    /// As for [`evaluate`](Self::evaluate).
+    pub fn evaluate_shared(
+        &mut self,
+        inputs: &[Evaluation<'_>],
+        sink: &mut dyn FnMut(usize, usize, &[f32]),
+    ) -> Result<(), EngineError> {
+        self.evaluate_with(inputs, Prefixes::Shared, sink)
+    }
+
+    fn evaluate_with(
+        &mut self,
+        inputs: &[Evaluation<'_>],
+        prefixes: Prefixes,
+        sink: &mut dyn FnMut(usize, usize, &[f32]),
+    ) -> Result<(), EngineError> {
         self.intake.check_generates()?;
         for input in inputs {
             self.intake.check_tokens(input.tokens)?;
@@ -70,16 +100,26 @@ impl Engine {
         }
         let mut coming = inputs.iter().enumerate().peekable();
         let mut running: Vec<Running<'_>> = Vec::new();
+        let fits = |cache: &KvCache, running: &[Running<'_>], next: &Evaluation<'_>| {
+            let inputs = running.iter().map(|one| one.input).chain([next]);
+            let n_positions = inputs.map(|input| input.tokens.len().next_multiple_of(PAGE_TOKENS)).sum();
+            running.is_empty() || cache.fits(n_positions)
+        };
         let result = loop {
-            let fits = |running: &[Running<'_>], next: &Evaluation<'_>| {
-                let inputs = running.iter().map(|one| one.input).chain([next]);
-                let n_positions = inputs.map(|input| input.tokens.len().next_multiple_of(PAGE_TOKENS)).sum();
-                running.is_empty() || self.cache.fits(n_positions)
-            };
             while running.len() < n_places
-                && let Some((index, input)) = coming.next_if(|(_, next)| fits(&running, next))
+                && let Some((index, input)) = coming.next_if(|(_, next)| fits(&self.cache, &running, next))
             {
-                running.push(Running { index, input, cache: self.cache.start_alone() });
+                let cache = match prefixes {
+                    Prefixes::Ignored => self.cache.start_alone(),
+                    Prefixes::Shared => {
+                        // The token of the first wanted row must run.
+                        let wanted = &input.outputs;
+                        let end = if wanted.is_empty() { input.tokens.len() } else { wanted.start + 1 };
+                        let tokens = input.tokens.get(..end).unwrap_or(input.tokens);
+                        self.cache.start(tokens, |copy| self.runner.copy_page(copy))
+                    }
+                };
+                running.push(Running { index, input, cache });
             }
             if running.is_empty() {
                 break Ok(());
@@ -89,11 +129,12 @@ impl Engine {
             }
             for at in (0..running.len()).rev() {
                 if running[at].n_left() == 0 {
-                    self.cache.release(running.remove(at).cache, &[]);
+                    let done = running.remove(at);
+                    self.cache.release(done.cache, done.input.tokens);
                 }
             }
         };
-        running.into_iter().for_each(|left| self.cache.release(left.cache, &[]));
+        running.into_iter().for_each(|left| self.cache.release(left.cache, left.input.tokens));
         result
     }
 

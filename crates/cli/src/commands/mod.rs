@@ -6,6 +6,7 @@ mod cp;
 mod create;
 mod doctor;
 mod embed;
+mod eval;
 mod export;
 mod import;
 pub(crate) mod list;
@@ -49,6 +50,7 @@ pub(crate) enum Command {
     Tokenize(tokenize::Arguments),
     Embed(embed::Arguments),
     Perplexity(perplexity::Arguments),
+    Eval(Box<eval::Arguments>),
     Bench(bench::Arguments),
     Doctor(doctor::Arguments),
 }
@@ -85,6 +87,7 @@ pub(crate) fn dispatch(command: Command, global: &Global, start: Instant) -> Res
         Command::Tokenize(arguments) => tokenize::run(&arguments, global),
         Command::Embed(arguments) => embed::run(&arguments, global),
         Command::Perplexity(arguments) => perplexity::run(&arguments, global),
+        Command::Eval(arguments) => eval::run(&arguments, global),
         Command::Bench(arguments) => bench::run(&arguments, global),
         Command::Doctor(arguments) => doctor::run(&arguments, global),
     }

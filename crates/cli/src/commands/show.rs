@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use whit_engine::{EngineOptions, Model};
 use whit_hub::{Manifest, Modelfile, parameter_lines};
 
-use crate::{Global, models, output, units};
+use crate::{Global, fit, models, output, units};
 
 /// Say what a model is: architecture, size, bits per weight, context, licence, memory
 #[derive(Debug, clap::Args)]
@@ -27,6 +27,10 @@ pub(crate) struct Arguments {
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
 struct Part {
+    /// Print what it needs in memory at each context and in each format, and what of that fits this machine
+    #[arg(long)]
+    fit: bool,
+
     /// Print the chat template alone
     #[arg(long)]
     template: bool,
@@ -63,6 +67,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     let extras = found.extras();
     let mut out = io::stdout();
     match &arguments.part {
+        Part { fit: true, .. } => fit::print(&model, arguments.ctx)?,
         Part { template: true, .. } => {
             let own = model.gguf().metadata().opt_str("tokenizer.chat_template")?;
             match extras.template.as_deref().or(own) {

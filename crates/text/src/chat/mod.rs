@@ -87,6 +87,16 @@ impl Prompt {
     pub fn text(&self) -> Cow<'_, str> {
         guard::lift(&self.guarded)
     }
+
+    /// Appends a text, in which no control token is read.
+    pub fn push(&mut self, text: &str, tokenizer: &Tokenizer) {
+        self.guarded.push_str(&guard::lower(tokenizer, text.to_owned()));
+    }
+
+    /// Takes away the white space at the end.
+    pub fn trim_end(&mut self) {
+        self.guarded.truncate(self.guarded.trim_end().len());
+    }
 }
 
 /// A compiled chat template.

