@@ -21,7 +21,9 @@ ggml = ctypes.CDLL(importlib.util.find_spec("xllamacpp.xllamacpp").origin)
 ggml.ggml_quantize_chunk.restype = ctypes.c_size_t
 
 SEARCHED = [T.Q2_K, T.Q3_K, T.Q4_K, T.Q5_K, T.Q6_K, T.IQ4_NL, T.IQ4_XS]
+SEARCHED += [T.IQ2_S, T.IQ3_XXS, T.IQ3_S, T.TQ1_0, T.TQ2_0, T.MXFP4, T.NVFP4]
 WEIGHTED_ONLY = [T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1]  # without weights, our bytes are the reference's
+WEIGHTED_ONLY += [T.IQ1_S, T.IQ1_M, T.IQ2_XXS, T.IQ2_XS]  # llama.cpp demands weights
 
 
 def pointer(array):

@@ -21,7 +21,10 @@ SCALES = {
     T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q8_0: [0],
     T.Q2_K: [80, 82], T.Q3_K: [108], T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208],
     T.IQ4_NL: [0], T.IQ4_XS: [0],
+    T.IQ1_S: [0], T.IQ1_M: [], T.IQ2_XXS: [0], T.IQ2_XS: [0], T.IQ2_S: [0], T.IQ3_XXS: [0], T.IQ3_S: [0],
+    T.TQ1_0: [52], T.TQ2_0: [64], T.MXFP4: [], T.NVFP4: [],
 }
+EXACT = [T.TQ1_0, T.TQ2_0, T.MXFP4]  # where the values are numbers of the format already
 # Those whose reference encoder is exact and fixed.
 ENCODED = [T.F16, T.BF16, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0]
 
@@ -42,7 +45,27 @@ def blocks(dtype):
         scale = (rng.standard_normal(n) * 0.02).astype(np.float16)
         scale[0] = np.float16(3e-6)  # a subnormal scale
         out[:, at : at + 2] = scale.view(np.uint8).reshape(n, 2)
+    if dtype == T.IQ1_M:  # the scale is spread over the top nibbles of the last four words
+        words = out[:, 48:].view(np.uint16)
+        for i in range(4):
+            words[:, i] = words[:, i] & 0x0FFF | (scale_bits(n) >> (4 * i) & 15) << 12
     return out.reshape(1, -1)
+
+
+def scale_bits(n):
+    return np.array([0x2A3C, 0x0005, 0xA911], np.uint16)[:n]  # 0.0487, a subnormal number, -0.0396
+
+
+def exact(dtype):
+    """Values that the format holds exactly, zeros and single values among them."""
+    if dtype == T.MXFP4:
+        levels = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
+        x = rng.choice(np.concatenate([levels, -levels]), (6, 32)) * 2.0 ** rng.integers(-9, 3, (6, 1))
+    else:
+        x = rng.integers(-1, 2, (4, 256)) * np.array([[0.02734375], [1.5], [-0.000244140625], [60000]])
+    x[1, 1:] = 0
+    x[-1] = 0
+    return x.astype(np.float32).reshape(1, -1)
 
 
 def rows():
@@ -79,11 +102,15 @@ for dtype, low in [(T.F16, 0x7C00), (T.BF16, 0x7F80)]:
     out += record(0, dtype, bits, dequantize(bits.view(np.uint8).reshape(1, -1), dtype))
 for dtype in SCALES:
     data = blocks(dtype)
-    out += record(0, dtype, data, dequantize(data, dtype))
+    with np.errstate(over="ignore"):
+        out += record(0, dtype, data, dequantize(data, dtype))
 for dtype in ENCODED:
     x = floats() if dtype in (T.F16, T.BF16) else rows()
     with np.errstate(over="ignore"):
         out += record(1, dtype, quantize(x, dtype), x)
+for dtype in EXACT:
+    x = exact(dtype)
+    out += record(1, dtype, quantize(x, dtype), x)
 path = pathlib.Path(__file__).parent / "golden" / "quant.bin"
 path.write_bytes(out)
 print(path, len(out))

@@ -23,7 +23,7 @@ fn fits_are_no_worse_than_those_of_llama_cpp() {
     let x = floats(take(4 * n));
     let importance = floats(take(4 * n));
     let ones = vec![1.0; n];
-    for _ in 0..18 {
+    for _ in 0..36 {
         let weighted = take(1)[0] == 1;
         let name_len = usize::from(take(1)[0]);
         let name = std::str::from_utf8(take(name_len)).unwrap();

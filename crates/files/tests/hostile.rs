@@ -149,7 +149,7 @@ fn lies_are_refused_with_their_place() {
         ("dimensions overflow, 4", one_tensor().tensor("t", &[huge, huge, huge, huge], 0, 0), "fewer than 2^63"),
         ("bytes overflow", one_tensor().tensor("t", &[1 << 62], 0, 0), "fewer than 2^63"),
         ("half a block", one_tensor().tensor("t", &[33], 8, 0).data(99), "a multiple of 32 values, the blocks of Q8_0, got [33]"),
-        ("type known by name", one_tensor().tensor("t", &[256], 16, 0), "tensor `t` is stored as type 16 (IQ2_XXS)"),
+        ("type known by name", one_tensor().tensor("t", &[256], 41, 0), "tensor `t` is stored as type 41 (Q1_0)"),
         ("type retired", one_tensor().tensor("t", &[32], 31, 0), "type 31 (Q4_0_4_4, retired)"),
         ("type unknown", one_tensor().tensor("t", &[32], 4242, 0), "type 4242 (unknown)"),
         ("offset unaligned", one_tensor().tensor("t", &[8], 0, 33).data(99), "a data offset that is a multiple of 32, got 33"),

@@ -126,7 +126,7 @@ impl ModelInfo {
 
 /// The name of a `general.file_type` (numbers of llama.cpp's `llama_ftype`).
 fn file_type_name(number: u32) -> String {
-    const NAMES: [(u32, &str); 27] = [
+    const NAMES: [(u32, &str); 34] = [
         (0, "F32"),
         (1, "F16"),
         (2, "Q4_0"),
@@ -148,12 +148,19 @@ fn file_type_name(number: u32) -> String {
         (21, "Q2_K_S"),
         (22, "IQ3_XS"),
         (23, "IQ3_XXS"),
+        (24, "IQ1_S"),
         (25, "IQ4_NL"),
         (26, "IQ3_S"),
         (27, "IQ3_M"),
         (28, "IQ2_S"),
+        (29, "IQ2_M"),
         (30, "IQ4_XS"),
+        (31, "IQ1_M"),
         (32, "BF16"),
+        (36, "TQ1_0"),
+        (37, "TQ2_0"),
+        (38, "MXFP4_MOE"),
+        (39, "NVFP4"),
     ];
     let name = NAMES.iter().find(|(known, _)| *known == number).map(|(_, name)| (*name).to_owned());
     name.unwrap_or_else(|| format!("type {number}"))

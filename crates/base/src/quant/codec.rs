@@ -54,6 +54,19 @@ pub(super) fn encode_blocks<const B: usize, const L: usize>(
     scale_at: usize,
     encode: impl Fn(&[f32; L], Option<&[f32; L]>, &mut [u8; B]),
 ) {
+    let broken = |block: &mut [u8; B]| put_f16(block, scale_at, f32::NAN);
+    encode_blocks_or(values, importance, out, broken, encode);
+}
+
+/// [`encode_blocks`] for a format without a plain `f16` scale: `broken` makes of a block of zeros what a block that
+/// holds a NaN or an infinity is written as.
+pub(super) fn encode_blocks_or<const B: usize, const L: usize>(
+    values: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+    broken: impl Fn(&mut [u8; B]),
+    encode: impl Fn(&[f32; L], Option<&[f32; L]>, &mut [u8; B]),
+) {
     let importance = importance.map(|importance| importance.as_chunks::<L>().0);
     for (i, (x, block)) in values.as_chunks::<L>().0.iter().zip(out.as_chunks_mut::<B>().0).enumerate() {
         if x.iter().all(|x| x.is_finite()) {
@@ -61,7 +74,7 @@ pub(super) fn encode_blocks<const B: usize, const L: usize>(
             encode(x, importance.filter(|importance| fit::usable(*importance)), block);
         } else {
             block.fill(0);
-            put_f16(block, scale_at, f32::NAN);
+            broken(block);
         }
     }
 }
@@ -93,6 +106,18 @@ pub(super) fn nibbles(qs: &[u8; 16]) -> [u8; 32] {
 #[inline(always)]
 pub(super) fn pack_nibbles(q: &[u8; 32]) -> [u8; 16] {
     std::array::from_fn(|i| (q[i] & 15) | (q[i + 16] << 4))
+}
+
+/// The little-endian `u16` at byte `at`.
+#[inline(always)]
+pub(super) fn get_u16(block: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(bytes_at(block, at))
+}
+
+/// The little-endian `u32` at byte `at`.
+#[inline(always)]
+pub(super) fn get_u32(block: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes_at(block, at))
 }
 
 /// The `N` bytes at `at` of a block, as an array.

@@ -118,6 +118,27 @@ pub(super) fn scale<const N: usize>(
     best
 }
 
+/// The scale `d`, as `f16` holds it, that minimises `Σ w (x - d·t)²` over `t` of -1, 0 and 1; and `t + 1` of each value.
+///
+/// Exact: with `t` nonzero for the largest magnitudes down to some rank, `d` is their weighted mean; every rank is tried.
+pub(super) fn ternary<const N: usize>(x: &[f32; N], importance: Option<&[f32; N]>) -> (f32, [u8; N]) {
+    let w = weights(x, importance);
+    let mut terms: [(f32, f32); N] = std::array::from_fn(|i| (x[i].abs(), w[i]));
+    terms.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+    let (mut wx, mut ww, mut d, mut best_gain) = (0.0, 0.0, 0.0, 0.0);
+    for (x, w) in terms {
+        wx += w * x;
+        ww += w;
+        // The error is Σ w x² less this.
+        let gain = wx * wx / ww;
+        if gain > best_gain {
+            (d, best_gain) = (wx / ww, gain);
+        }
+    }
+    let d = storable(if wx.is_finite() { d } else { f32::INFINITY });
+    (d, x.map(|x| if x.abs() <= 0.5 * d { 1 } else { (x.signum() as i8 + 1) as u8 }))
+}
+
 /// The scale and minimum `(s, m)` that minimise `Σ w (x - s·q - m)²` over integer `q` in `0..=n_max`, with
 /// `m <= cap` (K-quants can only subtract: cap 0).
 pub(super) fn affine<const N: usize>(x: &[f32; N], w: &[f32; N], n_max: f32, cap: f32) -> (f32, f32) {
@@ -162,8 +183,9 @@ pub(super) fn affine<const N: usize>(x: &[f32; N], w: &[f32; N], n_max: f32, cap
     best
 }
 
+/// The weighted error of `x` under scale `s` and minimum `m`.
 #[inline(always)]
-fn affine_error<const N: usize>(
+pub(super) fn affine_error<const N: usize>(
     x: &[f32; N],
     w: &[f32; N],
     s: f32,

@@ -7,17 +7,29 @@
 //!   some value, perhaps a NaN.
 //! - A quantized block that holds a NaN or an infinity encodes to a block of NaN.
 //! - Scales are `f16`. A block whose scale exceeds that range decodes to non-finite values, one far below it
-//!   to zeros; [`error_bound`] speaks of blocks between.
+//!   to zeros; [`error_bound`] speaks of blocks between. [`mxfp4`] and [`nvfp4`] have other scales, and their own ends.
 //!
 //! Left out: threads, SIMD, and which tensor gets which format.
 
 mod activation;
 mod codec;
 mod fit;
+mod grid_fit;
+mod lattice;
 
+pub mod grids;
+pub mod iq1_m;
+pub mod iq1_s;
+pub mod iq2_s;
+pub mod iq2_xs;
+pub mod iq2_xxs;
+pub mod iq3_s;
+pub mod iq3_xxs;
 pub mod iq4_nl;
 pub mod iq4_xs;
 pub mod k_scales;
+pub mod mxfp4;
+pub mod nvfp4;
 pub mod plain;
 pub mod q2_k;
 pub mod q3_k;
@@ -29,6 +41,8 @@ pub mod q5_1;
 pub mod q5_k;
 pub mod q6_k;
 pub mod q8_0;
+pub mod tq1_0;
+pub mod tq2_0;
 
 pub use activation::{ACT_GROUP, WIDE_ACT_GROUP, act_group, quantize_activations};
 
@@ -52,6 +66,17 @@ fn codec(dtype: DType) -> &'static Codec {
         DType::Q6_K => &q6_k::CODEC,
         DType::IQ4_NL => &iq4_nl::CODEC,
         DType::IQ4_XS => &iq4_xs::CODEC,
+        DType::IQ1_S => &iq1_s::CODEC,
+        DType::IQ1_M => &iq1_m::CODEC,
+        DType::IQ2_XXS => &iq2_xxs::CODEC,
+        DType::IQ2_XS => &iq2_xs::CODEC,
+        DType::IQ2_S => &iq2_s::CODEC,
+        DType::IQ3_XXS => &iq3_xxs::CODEC,
+        DType::IQ3_S => &iq3_s::CODEC,
+        DType::TQ1_0 => &tq1_0::CODEC,
+        DType::TQ2_0 => &tq2_0::CODEC,
+        DType::MXFP4 => &mxfp4::CODEC,
+        DType::NVFP4 => &nvfp4::CODEC,
     }
 }
 

@@ -290,9 +290,9 @@ macro_rules! level {
 macro_rules! per_format {
     ($wrapper:ident) => {{
         #[cfg(target_arch = "aarch64")]
-        use neon::{formats::*, formats_k::*};
+        use neon::{formats::*, formats_grid::*, formats_k::*, formats_tiny::*};
         #[cfg(target_arch = "x86_64")]
-        use x86::{formats::*, formats_k::*};
+        use x86::{formats::*, formats_iq::*, formats_k::*, formats_tiny::*};
         [
             portable::$wrapper,
             portable::$wrapper,
@@ -309,6 +309,17 @@ macro_rules! per_format {
             $wrapper::<Q6_K>,
             $wrapper::<IQ4_NL>,
             $wrapper::<IQ4_XS>,
+            $wrapper::<IQ1_S>,
+            $wrapper::<IQ1_M>,
+            $wrapper::<IQ2_XXS>,
+            $wrapper::<IQ2_XS>,
+            $wrapper::<IQ2_S>,
+            $wrapper::<IQ3_XXS>,
+            $wrapper::<IQ3_S>,
+            $wrapper::<TQ1_0>,
+            $wrapper::<TQ2_0>,
+            $wrapper::<MXFP4>,
+            $wrapper::<NVFP4>,
         ]
     }};
 }

@@ -171,12 +171,8 @@ fn activations_round_as_the_scalar_truth() {
 fn quantized_products_match_the_scalar_truth() {
     let mut random = Random(2);
     for dtype in DType::ALL.into_iter().filter(|dtype| dtype.is_quantized()) {
-        let widths: &[usize] = if dtype.block_len() == 32 {
-            &[32, 64, 96, 256, 288, 576, 864, 1536]
-        } else {
-            &[256, 512, 1024, 1536]
-        };
-        for &n_cols in widths {
+        let widths = [32, 64, 96, 256, 288, 512, 576, 864, 1024, 1536];
+        for n_cols in widths.into_iter().filter(|n_cols| n_cols % dtype.block_len() == 0) {
             let row_bytes = dtype.row_bytes(n_cols).unwrap();
             // Row counts around tiles of 8, 16 and 32, and around what counts as few.
             for (n_rows, n_x) in [(1, 1), (3, 2), (16, 3), (17, 4), (31, 5), (32, 8), (9, 9), (32, 13)] {
@@ -241,9 +237,13 @@ fn extreme_bytes_do_not_saturate() {
     for dtype in DType::ALL.into_iter().filter(|dtype| dtype.is_quantized()) {
         let n_cols = 512;
         let row_bytes = dtype.row_bytes(n_cols).unwrap();
-        for (sign_w, sign_x) in [(1.0, 1.0), (-1.0, 1.0), (1.0, -1.0), (-1.0, -1.0)] {
+        // Where the largest value becomes the least code, one of the other sign makes the others the greatest.
+        let cases = [(1.0, 1.0), (-1.0, 1.0), (1.0, -1.0), (-1.0, -1.0)];
+        for ((sign_w, sign_x), first) in cases.into_iter().flat_map(|case| [(case, 1.0), (case, -1.1)]) {
             let mut w = vec![0u8; row_bytes];
-            encode_row(dtype, &vec![sign_w; n_cols], None, &mut w);
+            let mut values = vec![sign_w; n_cols];
+            values.iter_mut().step_by(dtype.block_len()).for_each(|value| *value *= first);
+            encode_row(dtype, &values, None, &mut w);
             let mut row = vec![0f32; n_cols];
             decode_row(dtype, &w, &mut row);
             for kernels in levels() {
@@ -263,7 +263,7 @@ fn extreme_bytes_do_not_saturate() {
                     scratch: scratch.as_mut_ptr().cast(),
                 };
                 unsafe { kernels.gemm(dtype)(&job) };
-                let what = format!("{dtype} {sign_w} {sign_x} {}", kernels.level);
+                let what = format!("{dtype} {sign_w} {sign_x} {first} {}", kernels.level);
                 assert_close(&what, &got, &[expected], 512.0, 3e-6);
             }
         }

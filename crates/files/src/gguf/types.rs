@@ -3,7 +3,7 @@
 use whit_base::DType;
 
 /// The formats that are computed with.
-const SUPPORTED: [(u32, DType); 15] = [
+const SUPPORTED: [(u32, DType); 26] = [
     (0, DType::F32),
     (1, DType::F16),
     (2, DType::Q4_0),
@@ -16,39 +16,39 @@ const SUPPORTED: [(u32, DType); 15] = [
     (12, DType::Q4_K),
     (13, DType::Q5_K),
     (14, DType::Q6_K),
+    (16, DType::IQ2_XXS),
+    (17, DType::IQ2_XS),
+    (18, DType::IQ3_XXS),
+    (19, DType::IQ1_S),
     (20, DType::IQ4_NL),
+    (21, DType::IQ3_S),
+    (22, DType::IQ2_S),
     (23, DType::IQ4_XS),
+    (29, DType::IQ1_M),
     (30, DType::BF16),
+    (34, DType::TQ1_0),
+    (35, DType::TQ2_0),
+    (39, DType::MXFP4),
+    (40, DType::NVFP4),
 ];
 
 /// Formats that are known by name only, so that an error can say which one a file has.
-const NAMED: [(u32, &str); 28] = [
+const NAMED: [(u32, &str); 17] = [
     (4, "Q4_2, retired"),
     (5, "Q4_3, retired"),
     (9, "Q8_1"),
     (15, "Q8_K"),
-    (16, "IQ2_XXS"),
-    (17, "IQ2_XS"),
-    (18, "IQ3_XXS"),
-    (19, "IQ1_S"),
-    (21, "IQ3_S"),
-    (22, "IQ2_S"),
     (24, "I8"),
     (25, "I16"),
     (26, "I32"),
     (27, "I64"),
     (28, "F64"),
-    (29, "IQ1_M"),
     (31, "Q4_0_4_4, retired"),
     (32, "Q4_0_4_8, retired"),
     (33, "Q4_0_8_8, retired"),
-    (34, "TQ1_0"),
-    (35, "TQ2_0"),
     (36, "IQ4_NL_4_4, retired"),
     (37, "IQ4_NL_4_8, retired"),
     (38, "IQ4_NL_8_8, retired"),
-    (39, "MXFP4"),
-    (40, "NVFP4"),
     (41, "Q1_0"),
     (42, "Q2_0"),
 ];
@@ -76,9 +76,20 @@ pub(super) const fn id(dtype: DType) -> u32 {
         DType::Q4_K => 12,
         DType::Q5_K => 13,
         DType::Q6_K => 14,
+        DType::IQ2_XXS => 16,
+        DType::IQ2_XS => 17,
+        DType::IQ3_XXS => 18,
+        DType::IQ1_S => 19,
         DType::IQ4_NL => 20,
+        DType::IQ3_S => 21,
+        DType::IQ2_S => 22,
         DType::IQ4_XS => 23,
+        DType::IQ1_M => 29,
         DType::BF16 => 30,
+        DType::TQ1_0 => 34,
+        DType::TQ2_0 => 35,
+        DType::MXFP4 => 39,
+        DType::NVFP4 => 40,
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct Scales {
 pub(crate) trait Format {
     /// Bytes of 256 values.
     const SPAN_BYTES: usize;
-    /// Values in one block: 32 or 256. Rows of 32-value blocks may end inside a span.
+    /// Values in one block: 32, 64 or 256. Rows of shorter blocks may end inside a span.
     const BLOCK_LEN: usize;
     /// One scale per 16 values instead of 32.
     const FINE: bool;

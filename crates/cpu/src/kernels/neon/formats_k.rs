@@ -9,7 +9,7 @@ use super::formats::{Format, Scales, iq4, nibbles, zero_scales};
 
 /// The f16 at `p`.
 #[inline(always)]
-unsafe fn one_f16(p: *const u8) -> f32 {
+pub(super) unsafe fn one_f16(p: *const u8) -> f32 {
     // SAFETY: the caller vouches for two bytes.
     unsafe {
         let x = vdup_n_u16(p.cast::<u16>().read_unaligned());
@@ -64,7 +64,7 @@ unsafe fn scales_and_mins(p: *const u8) -> Scales {
 }
 
 #[inline(always)]
-unsafe fn signed(x: [uint8x16_t; 8]) -> [int8x16_t; 8] {
+pub(super) unsafe fn signed(x: [uint8x16_t; 8]) -> [int8x16_t; 8] {
     // SAFETY: as `Format` demands.
     unsafe { x.map(|x| vreinterpretq_s8_u8(x)) }
 }

@@ -91,7 +91,7 @@ unsafe fn row_dot<F: Format>(w: *const u8, n_cols: usize, x: QuantRow) -> f32 {
         for span in 0..n_spans {
             span_dot::<F>(w, x, span, 8, &mut acc);
         }
-        if F::BLOCK_LEN == 32 && !n_cols.is_multiple_of(256) {
+        if F::BLOCK_LEN < 256 && !n_cols.is_multiple_of(256) {
             span_dot::<F>(w, x, n_spans, n_cols % 256 / 32, &mut acc);
         }
         vaddvq_f32(vaddq_f32(acc[0], acc[1]))

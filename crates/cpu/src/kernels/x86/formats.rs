@@ -75,6 +75,8 @@ macro_rules! nibbles {
                         unroll!(k in 0 1 2 3 => {
                             let ($u, $i) = (low::<$l>(columns[k]), k);
                             $out.put(8 * $g + k, $unpacked);
+                        });
+                        unroll!(k in 0 1 2 3 => {
                             let ($u, $i) = (high::<$l>(columns[k]), 4 + k);
                             $out.put(8 * $g + 4 + k, $unpacked);
                         });
@@ -88,7 +90,7 @@ macro_rules! nibbles {
 
 /// The first four dwords of the rows' blocks, of which three are used at most.
 #[inline(always)]
-unsafe fn head<L: Lanes, const FULL: bool>(rows: &Rows<FULL>, p: usize) -> [L::I; 4] {
+pub(super) unsafe fn head<L: Lanes, const FULL: bool>(rows: &Rows<FULL>, p: usize) -> [L::I; 4] {
     rows.ask(L::ROWS / 8);
     // SAFETY: as `Lanes` demands.
     unsafe { L::transposed(rows, p) }

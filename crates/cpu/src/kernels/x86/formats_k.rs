@@ -6,7 +6,7 @@ use super::tile::{Sink, Symmetric, WithMinimums};
 
 /// Byte `i` of each lane, unsigned.
 #[inline(always)]
-unsafe fn byte<L: Lanes>(x: L::I, i: usize) -> L::I {
+pub(super) unsafe fn byte<L: Lanes>(x: L::I, i: usize) -> L::I {
     // SAFETY: as `Lanes` demands.
     unsafe { L::and(L::shr(x, 8 * i as u32), L::set1(255)) }
 }
@@ -29,7 +29,7 @@ unsafe fn negative<L: Lanes>(x: L::F) -> L::F {
 
 /// The two low bits of each byte, shifted down by `n` before.
 #[inline(always)]
-unsafe fn two_bits<L: Lanes>(x: L::I, n: u32) -> L::I {
+pub(super) unsafe fn two_bits<L: Lanes>(x: L::I, n: u32) -> L::I {
     // SAFETY: as `Lanes` demands.
     unsafe { L::and(L::shr(x, n), L::set1(0x0303_0303)) }
 }
@@ -43,7 +43,7 @@ unsafe fn bit<L: Lanes>(x: L::I, n: u32, to: u32) -> L::I {
 
 /// Eight dwords of each row.
 #[inline(always)]
-unsafe fn columns8<L: Lanes, const FULL: bool>(rows: &Rows<FULL>, at: usize) -> [L::I; 8] {
+pub(super) unsafe fn columns8<L: Lanes, const FULL: bool>(rows: &Rows<FULL>, at: usize) -> [L::I; 8] {
     // SAFETY: as `Lanes` demands.
     unsafe {
         let ([a, b, c, d], [e, f, g, h]) = (L::columns(rows, at), L::columns(rows, at + 16));

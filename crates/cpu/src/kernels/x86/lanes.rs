@@ -7,6 +7,7 @@ use std::arch::x86_64::{__m128i, _mm_setr_epi32};
 use std::cell::Cell;
 
 use super::formats::Format;
+use super::formats_iq::Grid;
 use super::tile::{Factor, Span};
 use crate::kernels::GemmJob;
 
@@ -180,6 +181,10 @@ pub(crate) trait Lanes: Sized {
     unsafe fn sar(x: Self::I, n: u32) -> Self::I;
     /// Each byte of `x`, below 16, replaced by its entry.
     unsafe fn lookup(table: &[u8; 16], x: Self::I) -> Self::I;
+    /// The entry for the low four bits of each lane.
+    unsafe fn pick(table: &[u32; 16], x: Self::I) -> Self::I;
+    /// Each 16-bit half of a lane, below `N`, replaced by its point.
+    unsafe fn grid<const N: usize>(grid: &Grid<N>, x: Self::I) -> Self::I;
     unsafe fn load(p: *const u8) -> Self::I;
     unsafe fn store(p: *mut u8, x: Self::I);
 
@@ -193,6 +198,8 @@ pub(crate) trait Lanes: Sized {
     /// The first `n` lanes.
     unsafe fn store_some(p: *mut f32, x: Self::F, n: usize);
     unsafe fn to_f32(x: Self::I) -> Self::F;
+    /// The f32 with these bits.
+    unsafe fn from_bits(x: Self::I) -> Self::F;
     /// The f16 in the low half of each lane.
     unsafe fn f16(x: Self::I) -> Self::F;
 

@@ -1,7 +1,7 @@
 //! Integer dot products on x86-64.
 //!
 //! Every quantized format reads as `w = s * u + m` with `u` an unsigned byte and `s`, `m` per 32 or 16 values, so one
-//! driver serves them all: [`formats`] and [`formats_k`] turn the blocks of several rows into registers with a lane per row
+//! driver serves them all: [`formats`], [`formats_k`], [`formats_tiny`] and [`formats_iq`] turn the blocks of several rows into registers with a lane per row
 //! ([`lanes`], for AVX-512 [`wide`] and for AVX2 [`narrow`]; the result is a [`tile`]), [`product`] multiplies them with activations.
 
 #![expect(non_camel_case_types, reason = "formats carry the field's names")]
@@ -22,7 +22,9 @@ macro_rules! unroll {
 
 pub(crate) mod dot_bf16;
 pub(crate) mod formats;
+pub(crate) mod formats_iq;
 pub(crate) mod formats_k;
+pub(crate) mod formats_tiny;
 pub(crate) mod lanes;
 pub(crate) mod narrow;
 pub(crate) mod product;

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::formats::Format;
+use super::formats_iq::Grid;
 use super::lanes::{Lanes, Rows, four_dwords, ops, transpose4};
 use super::product::{few_rows, many_rows, one_row};
 use super::tile::{Factor, Span, unpack};
@@ -35,6 +36,26 @@ impl Lanes for Narrow {
         load(p: *const u8) -> __m256i = _mm256_loadu_si256(p.cast());
     }
     #[inline(always)]
+    unsafe fn pick(table: &[u32; 16], x: __m256i) -> __m256i {
+        unsafe {
+            let (low, high) =
+                (_mm256_loadu_si256(table.as_ptr().cast()), _mm256_loadu_si256(table[8..].as_ptr().cast()));
+            let (low, high) = (_mm256_permutevar8x32_epi32(low, x), _mm256_permutevar8x32_epi32(high, x));
+            let upper = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(x));
+            _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high), upper))
+        }
+    }
+    /// Two gathers of dwords, of which the points are the lower halves.
+    #[inline(always)]
+    unsafe fn grid<const N: usize>(grid: &Grid<N>, x: __m256i) -> __m256i {
+        unsafe {
+            let (p, low) = (grid.points.as_ptr().cast::<i32>(), _mm256_set1_epi32(0xffff));
+            let first = _mm256_i32gather_epi32::<2>(p, _mm256_and_si256(x, low));
+            let second = _mm256_i32gather_epi32::<2>(p, _mm256_srli_epi32::<16>(x));
+            _mm256_or_si256(_mm256_and_si256(first, low), _mm256_slli_epi32::<16>(second))
+        }
+    }
+    #[inline(always)]
     unsafe fn store(p: *mut u8, x: __m256i) {
         unsafe { _mm256_storeu_si256(p.cast(), x) }
     }
@@ -56,6 +77,9 @@ impl Lanes for Narrow {
             _mm256_storeu_ps(lanes.as_mut_ptr(), x);
             std::ptr::copy_nonoverlapping(lanes.as_ptr(), p, n);
         }
+    }
+    ops! {
+        from_bits(x: __m256i) -> __m256 = _mm256_castsi256_ps(x);
     }
     #[inline(always)]
     unsafe fn to_f32(x: __m256i) -> __m256 {

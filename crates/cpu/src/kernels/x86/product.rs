@@ -35,7 +35,7 @@ struct Multiply<F, L: Lanes> {
 }
 
 impl<F: Format, L: Lanes> Multiply<F, L> {
-    /// Where the scales of group `g` are: those of 32-value blocks come with the block.
+    /// Where the scales of group `g` are: those of short blocks come with the block.
     #[inline(always)]
     fn slot(g: usize) -> usize {
         if F::Class::WIDE { g } else { 0 }

@@ -26,7 +26,7 @@ pub(crate) enum Offset {
 
 /// What a product must know of a format.
 pub(crate) trait Factor {
-    /// Values in one block: 32 or 256. Rows of 32-value blocks may end inside a span; those of 256-value blocks meet
+    /// Values in one block: 32, 64 or 256. Rows of shorter blocks may end inside a span; those of 256-value blocks meet
     /// activations in wide groups.
     const BLOCK_LEN: usize;
     /// A scale per 16 values instead of 32.
@@ -139,7 +139,8 @@ pub(crate) trait Sink<L: Lanes> {
     unsafe fn minimums(&mut self, pair: usize, m: L::I);
     /// Takes the negative scales of all minimums.
     unsafe fn minimum_scale(&mut self, s: L::F);
-    /// Takes `u` of values `4 step .. 4 step + 4` of each row.
+    /// Takes `u` of values `4 step .. 4 step + 4` of each row. Those of a group come in order: narrow sums are widened after
+    /// so many of them.
     unsafe fn put(&mut self, step: usize, u: L::I);
     /// Group `g` is whole. Groups end in order.
     unsafe fn flush(&mut self, g: usize);

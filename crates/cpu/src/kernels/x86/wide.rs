@@ -3,10 +3,49 @@
 use std::arch::x86_64::*;
 
 use super::formats::Format;
+use super::formats_iq::Grid;
 use super::lanes::{Lanes, Rows, four_dwords, ops, transpose4};
 use super::product::{few_rows, many_rows, one_row};
 use super::tile::{Factor, Span, unpack};
 use crate::kernels::GemmJob;
+
+/// Halves of lanes in which bit `N` is set.
+#[inline(always)]
+unsafe fn bit<const N: u32>(x: __m512i) -> __mmask32 {
+    // SAFETY: as `Lanes` demands.
+    unsafe { _mm512_test_epi16_mask(x, _mm512_set1_epi16(1 << N)) }
+}
+
+/// Points for the low eight bits of each half of a lane: two registers of points to a permutation, the upper bits choose
+/// between four. A gather would load each point by itself.
+#[inline(always)]
+unsafe fn points256(p: *const u16, x: __m512i) -> __m512i {
+    // SAFETY: as `Lanes` demands; a `Grid` is aligned to registers.
+    unsafe {
+        let p = p.cast::<__m512i>();
+        let a = _mm512_permutex2var_epi16(*p, x, *p.add(1));
+        let b = _mm512_permutex2var_epi16(*p.add(2), x, *p.add(3));
+        let c = _mm512_permutex2var_epi16(*p.add(4), x, *p.add(5));
+        let d = _mm512_permutex2var_epi16(*p.add(6), x, *p.add(7));
+        let (ab, cd) =
+            (_mm512_mask_blend_epi16(bit::<6>(x), a, b), _mm512_mask_blend_epi16(bit::<6>(x), c, d));
+        _mm512_mask_blend_epi16(bit::<7>(x), ab, cd)
+    }
+}
+
+/// Points for the low nine bits.
+#[inline(always)]
+unsafe fn points512(p: *const u16, x: __m512i) -> __m512i {
+    // SAFETY: as in `points256`.
+    unsafe { _mm512_mask_blend_epi16(bit::<8>(x), points256(p, x), points256(p.add(256), x)) }
+}
+
+/// Points for the low ten bits.
+#[inline(always)]
+unsafe fn points1024(p: *const u16, x: __m512i) -> __m512i {
+    // SAFETY: as in `points256`.
+    unsafe { _mm512_mask_blend_epi16(bit::<9>(x), points512(p, x), points512(p.add(512), x)) }
+}
 
 /// Sixteen rows with AVX-512 and VNNI.
 pub(crate) struct Wide;
@@ -32,7 +71,20 @@ impl Lanes for Wide {
         shl(x: __m512i, n: u32) -> __m512i = _mm512_sll_epi32(x, _mm_cvtsi32_si128(n as i32));
         sar(x: __m512i, n: u32) -> __m512i = _mm512_sra_epi32(x, _mm_cvtsi32_si128(n as i32));
         lookup(table: &[u8; 16], x: __m512i) -> __m512i = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())), x);
+        pick(table: &[u32; 16], x: __m512i) -> __m512i = _mm512_permutexvar_epi32(x, _mm512_loadu_si512(table.as_ptr().cast()));
         load(p: *const u8) -> __m512i = _mm512_loadu_si512(p.cast());
+    }
+    #[inline(always)]
+    unsafe fn grid<const N: usize>(grid: &Grid<N>, x: __m512i) -> __m512i {
+        unsafe {
+            let p = grid.points.as_ptr();
+            match N {
+                256 => points256(p, x),
+                512 => points512(p, x),
+                1024 => points1024(p, x),
+                _ => _mm512_mask_blend_epi16(bit::<10>(x), points1024(p, x), points1024(p.add(1024), x)),
+            }
+        }
     }
     #[inline(always)]
     unsafe fn store(p: *mut u8, x: __m512i) {
@@ -55,6 +107,7 @@ impl Lanes for Wide {
     }
     ops! {
         to_f32(x: __m512i) -> __m512 = _mm512_cvtepi32_ps(x);
+        from_bits(x: __m512i) -> __m512 = _mm512_castsi512_ps(x);
         f16(x: __m512i) -> __m512 = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(x));
     }
 
