@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{CacheType, Plan, PoolKind};
+use crate::{CacheType, Plan, PoolKind, Weight};
 
 /// Tokens that one cache page holds, in every backend.
 pub const PAGE_TOKENS: usize = 32;
@@ -107,12 +107,73 @@ pub trait Backend {
     fn load(&self, plan: Plan, limits: ExecutorLimits) -> Result<Box<dyn Executor>, BackendError>;
 }
 
+/// What goes into a product with weights: `(rows, n_cols)` f32, before any rounding.
+#[derive(Clone, Copy, Debug)]
+pub struct ProductInput<'a> {
+    /// The matrices that it is multiplied with, several where they share it: queries, keys and values; gate and up.
+    pub weights: &'a [&'a Weight],
+    /// Which of a mixture's experts they are, and of how many; the rows are those of the tokens that go through it.
+    pub expert: Option<(usize, usize)>,
+    /// Rows, one every `stride` values, the last as long as `n_cols`.
+    values: &'a [f32],
+    stride: usize,
+    n_cols: usize,
+}
+
+impl<'a> ProductInput<'a> {
+    /// `n_cols` values every `stride` are a row, as many as `values` holds.
+    ///
+    /// # Panics
+    /// If rows overlap, or `values` ends within one.
+    pub fn new(
+        weights: &'a [&'a Weight],
+        expert: Option<(usize, usize)>,
+        values: &'a [f32],
+        stride: usize,
+        n_cols: usize,
+    ) -> ProductInput<'a> {
+        assert!(0 < n_cols && n_cols <= stride, "rows of {n_cols} values every {stride}");
+        let whole = values.is_empty() || values.len() % stride == n_cols % stride;
+        assert!(whole, "{} values in rows of {n_cols} every {stride}", values.len());
+        ProductInput { weights, expert, values, stride, n_cols }
+    }
+
+    /// Values in a row.
+    pub fn n_cols(&self) -> usize {
+        self.n_cols
+    }
+
+    /// The rows, in the order of the batch's.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &'a [f32]> + use<'a> {
+        let n_cols = self.n_cols;
+        self.values.chunks(self.stride).map(move |row| &row[..n_cols])
+    }
+}
+
+/// Sees what goes into every product with weights while a batch runs: what calibration, GPTQ and pruning learn from.
+pub trait Observer: Send {
+    /// Called once for each input, in the order of the plan, before the product.
+    fn input(&mut self, input: ProductInput<'_>);
+}
+
 /// Runs batches through one loaded plan and owns its cache pages.
 pub trait Executor: Send {
     /// Runs one batch. `logits` is `(outputs, n_vocab)` and is written in the order of [`Batch::outputs`]. `pooled` is
     /// `(pools, width)` in the order of [`Batch::pools`]; it holds the state that each sequence's segment before left
     /// there (anything, for a first segment) and is overwritten with the new one.
     fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32], pooled: &mut [f32]) -> Result<(), BackendError>;
+
+    /// As [`run`](Self::run), with `observer` looking on. Results are the same, bit for bit.
+    fn run_observed(
+        &mut self,
+        _batch: &Batch<'_>,
+        _logits: &mut [f32],
+        _pooled: &mut [f32],
+        _observer: &mut dyn Observer,
+    ) -> Result<(), BackendError> {
+        let what = "showing what goes into its products".to_owned();
+        Err(BackendError::Unsupported { backend: "this backend".to_owned(), what })
+    }
 
     /// Copies the first `n_tokens` entries of a page, in every layer of group `group`, onto another page: the
     /// copy-on-write step when a sequence continues from the middle of a shared page.

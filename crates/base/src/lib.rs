@@ -13,7 +13,8 @@ pub mod quant;
 pub mod reference;
 
 pub use backend::{
-    Backend, BackendError, Batch, Executor, ExecutorLimits, NO_PAGE, PAGE_TOKENS, Pooling, Segment,
+    Backend, BackendError, Batch, Executor, ExecutorLimits, NO_PAGE, Observer, PAGE_TOKENS, Pooling,
+    ProductInput, Segment,
 };
 pub use bytes::Bytes;
 pub use cache_type::{CACHE_BLOCK, CacheType, UnknownCacheType, rotate, rotation_span};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use whit_base::PAGE_TOKENS;
+use whit_base::{Observer, PAGE_TOKENS};
 
 use crate::cache::{KvCache, SequenceCache};
 use crate::runner::Piece;
@@ -64,7 +64,7 @@ impl Engine {
         inputs: &[Evaluation<'_>],
         sink: &mut dyn FnMut(usize, usize, &[f32]),
     ) -> Result<(), EngineError> {
-        self.evaluate_with(inputs, Prefixes::Ignored, sink)
+        self.evaluate_with(inputs, Prefixes::Ignored, None, sink)
     }
 
     /// As [`evaluate`](Self::evaluate), but what is cached of the tokens before the first wanted row does not run again, and
@@ -78,13 +78,28 @@ impl Engine {
         inputs: &[Evaluation<'_>],
         sink: &mut dyn FnMut(usize, usize, &[f32]),
     ) -> Result<(), EngineError> {
-        self.evaluate_with(inputs, Prefixes::Shared, sink)
+        self.evaluate_with(inputs, Prefixes::Shared, None, sink)
+    }
+
+    /// As [`evaluate`](Self::evaluate), with `observer` looking at what goes into every product with weights: of each position
+    /// once, save that operations behind the last attention run for wanted positions alone.
+    ///
+    /// # Errors
+    /// As for [`evaluate`](Self::evaluate), and a backend that cannot.
+    pub fn evaluate_observed(
+        &mut self,
+        inputs: &[Evaluation<'_>],
+        observer: &mut dyn Observer,
+        sink: &mut dyn FnMut(usize, usize, &[f32]),
+    ) -> Result<(), EngineError> {
+        self.evaluate_with(inputs, Prefixes::Ignored, Some(observer), sink)
     }
 
     fn evaluate_with(
         &mut self,
         inputs: &[Evaluation<'_>],
         prefixes: Prefixes,
+        mut observer: Option<&mut dyn Observer>,
         sink: &mut dyn FnMut(usize, usize, &[f32]),
     ) -> Result<(), EngineError> {
         self.intake.check_generates()?;
@@ -124,7 +139,11 @@ impl Engine {
             if running.is_empty() {
                 break Ok(());
             }
-            if let Err(error) = self.evaluate_step(&mut running, sink) {
+            if let Err(error) = self.evaluate_step(
+                &mut running,
+                observer.as_mut().map(|observer| &mut **observer as &mut dyn Observer),
+                sink,
+            ) {
                 break Err(error);
             }
             for at in (0..running.len()).rev() {
@@ -141,6 +160,7 @@ impl Engine {
     fn evaluate_step(
         &mut self,
         running: &mut [Running<'_>],
+        observer: Option<&mut dyn Observer>,
         sink: &mut dyn FnMut(usize, usize, &[f32]),
     ) -> Result<(), EngineError> {
         let (mut rows, mut outputs) = (self.runner.max_rows(), self.runner.max_logits());
@@ -153,12 +173,13 @@ impl Engine {
             n_rows.push(n);
         }
         let pieces = || running.iter().zip(&n_rows).filter(|(_, n)| **n > 0);
-        self.runner.run(pieces().map(|(one, &n)| {
+        let pieces_to_run = pieces().map(|(one, &n)| {
             let first = one.cache.len();
             let tokens = &one.input.tokens[first..first + n];
             let outputs = one.outputs(n);
             Piece { tokens, first, draft: &[], outputs, pool: None, second: None, cache: &one.cache }
-        }))?;
+        });
+        self.runner.run_observed(pieces_to_run, observer)?;
         let mut output = 0;
         for (one, &n) in pieces() {
             for row in one.outputs(n) {

@@ -61,7 +61,7 @@ pub use service::{Service, ServiceLimits, ServiceStats, Shutdown, Sink, Submitte
 pub use shape::{AnswerShape, CallChoice, Calls, Thoughts};
 pub use speculate::Speculation;
 pub use stats::EngineStats;
-pub use whit_base::{BackendError, CacheType};
+pub use whit_base::{BackendError, CacheType, Observer, ProductInput};
 pub use whit_cpu::Level;
 pub use whit_models::ModelInfo;
 pub use whit_sample::{Grammar, SamplerConfig};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use whit_base::{BackendError, Batch, Executor, Pooling, Segment};
+use whit_base::{BackendError, Batch, Executor, Observer, Pooling, Segment};
 
 use crate::cache::{PageCopy, SequenceCache};
 
@@ -97,6 +97,15 @@ impl Runner {
     /// Runs the pieces in one pass. The logits of all outputs are then had from [`logits`](Self::logits), and the vectors
     /// from [`vector`](Self::vector), in order.
     pub(crate) fn run<'a>(&mut self, pieces: impl Iterator<Item = Piece<'a>>) -> Result<(), BackendError> {
+        self.run_observed(pieces, None)
+    }
+
+    /// The same, with an observer of what goes into products.
+    pub(crate) fn run_observed<'a>(
+        &mut self,
+        pieces: impl Iterator<Item = Piece<'a>>,
+        observer: Option<&mut dyn Observer>,
+    ) -> Result<(), BackendError> {
         self.tokens.clear();
         self.types.clear();
         self.outputs.clear();
@@ -135,7 +144,12 @@ impl Runner {
             outputs: &self.outputs,
             pools: &self.pools,
         };
-        self.executor.run(&batch, &mut self.logits, &mut self.vectors)
+        match observer {
+            None => self.executor.run(&batch, &mut self.logits, &mut self.vectors),
+            Some(observer) => {
+                self.executor.run_observed(&batch, &mut self.logits, &mut self.vectors, observer)
+            }
+        }
     }
 
     /// The logits of the `index`th output of the last run.

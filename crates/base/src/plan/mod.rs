@@ -67,7 +67,7 @@ pub struct Buffer {
 /// A weight matrix or vector in its file's own blocks.
 #[derive(Clone, Debug)]
 pub struct Weight {
-    /// The tensor's name in the file.
+    /// The tensor's name in the file; of a part of a tensor, with `(what part)` behind it.
     pub name: String,
     /// Storage format.
     pub dtype: DType,
@@ -77,6 +77,13 @@ pub struct Weight {
     pub n_cols: usize,
     /// `n_rows * dtype.row_bytes(n_cols)` bytes, row after row.
     pub data: Bytes,
+}
+
+impl Weight {
+    /// The name of the tensor that it is, or is a part of.
+    pub fn tensor(&self) -> &str {
+        self.name.split_once(" (").map_or(&self.name, |(tensor, _)| tensor)
+    }
 }
 
 /// One layer's key-value cache.

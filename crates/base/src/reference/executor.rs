@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use super::ops;
 use crate::quant::{decode_row, dot_row, quantize_activations};
 use crate::{
-    Backend, BackendError, Batch, BufferId, Executor, ExecutorLimits, HeadNorm, NormKind, Op, PAGE_TOKENS,
-    Plan, PoolKind, Rope, Sight, Weight, WeightId, rotate,
+    Backend, BackendError, Batch, BufferId, Executor, ExecutorLimits, HeadNorm, NormKind, Observer, Op,
+    PAGE_TOKENS, Plan, PoolKind, ProductInput, Rope, Sight, Weight, WeightId, rotate,
 };
 
 /// The scalar backend.
@@ -156,10 +156,29 @@ impl ReferenceExecutor {
         }
         out
     }
-}
 
-impl Executor for ReferenceExecutor {
-    fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32], pooled: &mut [f32]) -> Result<(), BackendError> {
+    /// Shows the observer, if there is one, what goes into a product.
+    fn show(
+        &self,
+        observer: &mut Option<&mut dyn Observer>,
+        weights: &[WeightId],
+        expert: Option<(usize, usize)>,
+        rows: &[Vec<f32>],
+    ) {
+        if let (Some(observer), Some(first)) = (observer, rows.first()) {
+            let weights: Vec<&Weight> = weights.iter().map(|id| self.plan.weight(*id)).collect();
+            let n = first.len();
+            observer.input(ProductInput::new(&weights, expert, &rows.concat(), n, n));
+        }
+    }
+
+    fn pass(
+        &mut self,
+        batch: &Batch<'_>,
+        logits: &mut [f32],
+        pooled: &mut [f32],
+        mut observer: Option<&mut dyn Observer>,
+    ) -> Result<(), BackendError> {
         let mut selected = Vec::new();
         batch.selected(self.plan.pool().map(|pool| pool.kind), &mut selected);
         if batch.tokens.len() > self.limits.max_rows || selected.len() > self.limits.max_outputs {
@@ -220,6 +239,8 @@ impl Executor for ReferenceExecutor {
                     values.insert(*out, rows);
                 }
                 Op::Linear { x, parts, residual } => {
+                    let weights: Vec<WeightId> = parts.iter().map(|part| part.weight).collect();
+                    self.show(&mut observer, &weights, None, &values[x]);
                     for part in parts {
                         let mut rows = self.linear(&values[x], self.group(*x), part.weight, part.bias);
                         if let Some(residual) = residual {
@@ -231,6 +252,7 @@ impl Executor for ReferenceExecutor {
                     }
                 }
                 Op::GatedLinear { x, gate, up, act, out } => {
+                    self.show(&mut observer, &[*gate, *up], None, &values[x]);
                     let gate = self.linear(&values[x], self.group(*x), *gate, None);
                     let up = self.linear(&values[x], self.group(*x), *up, None);
                     values.insert(*out, glu(&gate, &up, *act));
@@ -401,13 +423,20 @@ impl Executor for ReferenceExecutor {
                         self.plan.act_group(experts.iter().flat_map(|expert| [expert.gate, expert.up])),
                         self.plan.act_group(experts.iter().map(|expert| expert.down)),
                     ];
+                    let mut show = |weights: &[WeightId], expert, rows: &[Vec<f32>]| {
+                        self.show(&mut observer, weights, Some((expert, experts.len())), rows);
+                    };
                     let rows = values[x].iter().zip(&values[weights]).map(|(x, weights)| {
                         let mut sum = vec![0.0; x.len()];
-                        for (expert, &weight) in experts.iter().zip(weights).filter(|(_, w)| **w != 0.0) {
+                        let chosen = experts.iter().zip(weights).enumerate().filter(|(_, (_, w))| **w != 0.0);
+                        for (at, (expert, &weight)) in chosen {
                             let x = std::slice::from_ref(x);
+                            show(&[expert.gate, expert.up], at, x);
                             let gate = self.linear(x, groups[0], expert.gate, None);
                             let up = self.linear(x, groups[0], expert.up, None);
-                            let given = self.linear(&glu(&gate, &up, *act), groups[1], expert.down, None);
+                            let h = glu(&gate, &up, *act);
+                            show(&[expert.down], at, &h);
+                            let given = self.linear(&h, groups[1], expert.down, None);
                             sum.iter_mut().zip(&given[0]).for_each(|(sum, v)| *sum += weight * v);
                         }
                         sum
@@ -444,7 +473,9 @@ impl Executor for ReferenceExecutor {
                     }
                 }
                 Op::Logits { x, weight, bias, scale, softcap } => {
-                    let rows = self.linear(&values[x][..batch.outputs.len()], self.group(*x), *weight, None);
+                    let wanted = &values[x][..batch.outputs.len()];
+                    self.show(&mut observer, &[*weight], None, wanted);
+                    let rows = self.linear(wanted, self.group(*x), *weight, None);
                     let bias = bias.map(|id| vector(self.plan.weight(id)));
                     for (row, out) in rows.iter().zip(logits.chunks_exact_mut(self.plan.n_vocab)) {
                         for (token, (logit, out)) in row.iter().zip(out).enumerate() {
@@ -456,6 +487,22 @@ impl Executor for ReferenceExecutor {
             }
         }
         Ok(())
+    }
+}
+
+impl Executor for ReferenceExecutor {
+    fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32], pooled: &mut [f32]) -> Result<(), BackendError> {
+        self.pass(batch, logits, pooled, None)
+    }
+
+    fn run_observed(
+        &mut self,
+        batch: &Batch<'_>,
+        logits: &mut [f32],
+        pooled: &mut [f32],
+        observer: &mut dyn Observer,
+    ) -> Result<(), BackendError> {
+        self.pass(batch, logits, pooled, Some(observer))
     }
 
     fn copy_page(&mut self, group: usize, from: u32, to: u32, n_tokens: usize) {

@@ -7,6 +7,7 @@ use whit_base::{Activation, BackendError, ExecutorLimits, Rows};
 
 use super::CpuExecutor;
 use super::step::{Buf, Matrix, Step, allocate_rows};
+use super::watch::Watch;
 use crate::memory::Memory;
 use crate::pool::Worker;
 
@@ -168,8 +169,14 @@ pub(crate) fn route(scores: &[f32], n_used: usize, normalize: bool, weights: &mu
 }
 
 impl CpuExecutor {
-    /// Six phases: list the entries, gather their rows, gate and up, round, down, collect.
-    pub(crate) unsafe fn experts(&self, step: &ExpertsStep, n_rows: usize, worker: &Worker<'_>) {
+    /// Six phases: list the entries, gather their rows, gate and up, round, down, collect. `watch` comes with the step's number.
+    pub(crate) unsafe fn experts(
+        &self,
+        step: &ExpertsStep,
+        n_rows: usize,
+        watch: Option<(&Watch<'_>, usize)>,
+        worker: &Worker<'_>,
+    ) {
         // `compile` made the memory for plans that have such steps.
         let Some(gathered) = &self.gathered else { return };
         let kernels = self.kernels;
@@ -190,11 +197,17 @@ impl CpuExecutor {
                 x.round(kernels, entry, 0, x.width);
             });
             worker.barrier();
+            if let Some((watch, index)) = watch {
+                watch.experts(index, |expert| vec![expert.gate, expert.up], starts, &x, worker);
+            }
             self.gated_experts(step, starts, (&x, &h), worker);
             worker.barrier();
             if h.rounded.is_some() {
                 self.for_rows(n_entries, worker, |entry| h.round(kernels, entry, 0, h.width));
                 worker.barrier();
+            }
+            if let Some((watch, index)) = watch {
+                watch.experts(index, |expert| vec![expert.down], starts, &h, worker);
             }
             self.down_experts(step, starts, (&h, &y), worker);
             worker.barrier();

@@ -12,11 +12,12 @@ mod pooling;
 mod run;
 mod step;
 mod streams;
+mod watch;
 
 use std::sync::atomic::AtomicUsize;
 
 use whit_base::{
-    Backend, BackendError, Batch, CacheGroup, Executor, ExecutorLimits, NO_PAGE, PAGE_TOKENS, Plan,
+    Backend, BackendError, Batch, CacheGroup, Executor, ExecutorLimits, NO_PAGE, Observer, PAGE_TOKENS, Plan,
     PoolOutput, assign_slots, fuse,
 };
 
@@ -29,6 +30,7 @@ use attend::{CutLimits, GroupItems};
 use convolve::KeptRows;
 use experts::Gathered;
 use step::{Buf, RopeTable, Step};
+use watch::Watch;
 
 /// How the CPU backend is set up. The default takes what the host offers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -125,7 +127,8 @@ pub(crate) struct CpuExecutor {
     pub(crate) gathered: Option<Gathered>,
     /// Owns the memory behind the steps' pointers, and the weights.
     buffers: Vec<Memory>,
-    _plan: Plan,
+    /// Fused: an operation for each step.
+    plan: Plan,
 }
 
 impl CpuExecutor {
@@ -267,7 +270,7 @@ impl CpuExecutor {
             gathered,
             buffers,
             limits,
-            _plan: plan,
+            plan,
         })
     }
 
@@ -352,10 +355,14 @@ impl CpuExecutor {
         }
         Ok(())
     }
-}
 
-impl Executor for CpuExecutor {
-    fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32], pooled: &mut [f32]) -> Result<(), BackendError> {
+    fn pass(
+        &mut self,
+        batch: &Batch<'_>,
+        logits: &mut [f32],
+        pooled: &mut [f32],
+        observer: Option<&mut dyn Observer>,
+    ) -> Result<(), BackendError> {
         batch.selected(self.pool_output.map(|pool| pool.kind), &mut self.selected);
         self.validate(batch, logits, pooled)?;
         let cuts = CutLimits {
@@ -375,9 +382,26 @@ impl Executor for CpuExecutor {
                 "an earlier batch panicked; load the model again".to_owned(),
             ));
         };
-        run::run(self, &mut pool, batch, logits, pooled);
+        let watch = observer.map(|observer| Watch::new(observer, &self.plan));
+        run::run(self, &mut pool, batch, logits, pooled, watch.as_ref());
         self.pool = Some(pool);
         Ok(())
+    }
+}
+
+impl Executor for CpuExecutor {
+    fn run(&mut self, batch: &Batch<'_>, logits: &mut [f32], pooled: &mut [f32]) -> Result<(), BackendError> {
+        self.pass(batch, logits, pooled, None)
+    }
+
+    fn run_observed(
+        &mut self,
+        batch: &Batch<'_>,
+        logits: &mut [f32],
+        pooled: &mut [f32],
+        observer: &mut dyn Observer,
+    ) -> Result<(), BackendError> {
+        self.pass(batch, logits, pooled, Some(observer))
     }
 
     fn copy_page(&mut self, group: usize, from: u32, to: u32, _n_tokens: usize) {

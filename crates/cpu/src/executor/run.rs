@@ -6,6 +6,7 @@ use whit_base::{Batch, NormKind};
 use super::CpuExecutor;
 use super::experts::route;
 use super::step::{Buf, Matrix, Step, Vector};
+use super::watch::Watch;
 use crate::kernels::rows::set_rope_pair;
 use crate::pool::{Pool, Worker};
 
@@ -28,6 +29,7 @@ pub(super) fn run(
     batch: &Batch<'_>,
     logits: &mut [f32],
     pooled: &mut [f32],
+    watch: Option<&Watch<'_>>,
 ) {
     let results = Results { logits: logits.as_mut_ptr(), pooled: pooled.as_mut_ptr() };
     pool.run(&|worker| {
@@ -35,8 +37,15 @@ pub(super) fn run(
         unsafe {
             executor.rope_tables(batch, worker);
             worker.barrier();
-            for step in &executor.steps {
-                executor.step(step, batch, &results, worker);
+            for index in 0..executor.steps.len() {
+                if let Some(watch) = watch {
+                    let n_rows = |buf: &Buf| match executor.steps[index] {
+                        Step::Logits(_) => batch.outputs.len(),
+                        _ => executor.n_rows(buf, batch.tokens.len(), executor.selected.len()),
+                    };
+                    watch.step(executor, index, n_rows, worker);
+                }
+                executor.step(index, batch, &results, watch, worker);
                 worker.barrier();
             }
         }
@@ -81,13 +90,20 @@ impl CpuExecutor {
         }
     }
 
-    unsafe fn step(&self, step: &Step, batch: &Batch<'_>, results: &Results, worker: &Worker<'_>) {
+    unsafe fn step(
+        &self,
+        index: usize,
+        batch: &Batch<'_>,
+        results: &Results,
+        watch: Option<&Watch<'_>>,
+        worker: &Worker<'_>,
+    ) {
         let n_rows = |buf: &Buf| self.n_rows(buf, batch.tokens.len(), self.selected.len());
         let kernels = self.kernels;
         // SAFETY: rows and columns are disjoint between the items of a phase; shapes were checked when the plan was
         // built and compiled.
         unsafe {
-            match step {
+            match &self.steps[index] {
                 Step::Embed { table, scale, out } => {
                     self.for_rows(n_rows(out), worker, |m| {
                         let token = batch.tokens[m] as usize;
@@ -161,7 +177,9 @@ impl CpuExecutor {
                     let weights = std::slice::from_raw_parts_mut(out.row(m), out.width);
                     route(scores, *n_used, *normalize, weights);
                 }),
-                Step::Experts(step) => self.experts(step, n_rows(&step.x), worker),
+                Step::Experts(step) => {
+                    self.experts(step, n_rows(&step.x), watch.map(|watch| (watch, index)), worker);
+                }
                 Step::SequenceMean { x, out } => self.sequence_mean(x, out, batch, worker),
                 Step::Select { x, out } => self.for_rows(n_rows(out), worker, |m| {
                     std::ptr::copy_nonoverlapping(x.row(self.selected[m]), out.row(m), out.width);
