@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use whit_base::DType;
+use whit_engine::EngineError;
 use whit_files::FileError;
 use whit_models::ModelError;
 use whit_text::TextError;
@@ -32,5 +34,66 @@ pub enum ShrinkError {
     Exists {
         /// What was to be written.
         path: PathBuf,
+    },
+    /// A pattern of tensor names that is none.
+    #[error("`{pattern}` is no regular expression: {problem}; dots match any character, `\\.` a dot")]
+    Pattern {
+        /// As it was given.
+        pattern: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The model would be written over itself.
+    #[error("{}: this is the model that is read; choose another name", path.display())]
+    OntoItself {
+        /// The model.
+        path: PathBuf,
+    },
+    /// The model failed while it read a text.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Not enough text for one chunk.
+    #[error(
+        "the text has {n_tokens} tokens, but one chunk needs {n_needed}; give a longer text, or a smaller --ctx"
+    )]
+    TextTooShort {
+        /// Tokens in the text.
+        n_tokens: usize,
+        /// Tokens in a chunk.
+        n_needed: usize,
+    },
+    /// What goes into a tensor is no number.
+    #[error(
+        "what goes into `{tensor}` is not a number; the model is damaged, or its computation overflowed: check its digest"
+    )]
+    NotANumber {
+        /// The tensor.
+        tensor: String,
+    },
+    /// A file that is no importance matrix.
+    #[error("{}: cannot be used as an importance matrix: {problem}", path.display())]
+    Imatrix {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Who asked for it has it stopped.
+    #[error("stopped; nothing was written")]
+    Stopped,
+    /// A value that the format cannot hold.
+    #[error(
+        "tensor `{tensor}`, row {row}: {value} cannot be stored as {format}; {}",
+        if value.is_finite() { "choose bf16 or f32 for it (--tensor)" } else { "the model is damaged: get it anew" }
+    )]
+    BadValue {
+        /// The tensor.
+        tensor: String,
+        /// The row, from 0.
+        row: usize,
+        /// The value.
+        value: f32,
+        /// What it was to be stored as.
+        format: DType,
     },
 }

@@ -8,12 +8,14 @@ mod doctor;
 mod embed;
 mod eval;
 mod export;
+mod imatrix;
 mod import;
 pub(crate) mod list;
 mod perplexity;
 mod ps;
 mod pull;
 mod push;
+mod quantize;
 mod rm;
 pub(crate) mod run;
 mod serve;
@@ -47,6 +49,8 @@ pub(crate) enum Command {
     Export(export::Arguments),
     Import(import::Arguments),
     Convert(convert::Arguments),
+    Quantize(quantize::Arguments),
+    Imatrix(imatrix::Arguments),
     Tokenize(tokenize::Arguments),
     Embed(embed::Arguments),
     Perplexity(perplexity::Arguments),
@@ -84,6 +88,8 @@ pub(crate) fn dispatch(command: Command, global: &Global, start: Instant) -> Res
         Command::Export(arguments) => export::run(&arguments, global),
         Command::Import(arguments) => import::run(&arguments, global),
         Command::Convert(arguments) => convert::run(&arguments, global),
+        Command::Quantize(arguments) => quantize::run(&arguments, global),
+        Command::Imatrix(arguments) => imatrix::run(&arguments, global),
         Command::Tokenize(arguments) => tokenize::run(&arguments, global),
         Command::Embed(arguments) => embed::run(&arguments, global),
         Command::Perplexity(arguments) => perplexity::run(&arguments, global),

@@ -10,6 +10,7 @@ use whit_base::DType;
 
 pub use to_folder::to_folder;
 pub use to_gguf::to_gguf;
+pub(crate) use to_gguf::{InGgufTerms, stored_as};
 
 /// How matrices are stored in what is written. Vectors are f32 in every GGUF file, and stay so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use whit_base::DType;
+use whit_files::GgufWriter;
 use whit_models::hf::{Folder, HfTensor, file_type, set_tokenizer};
 
 use super::{Converted, Format, Progress};
@@ -24,15 +25,9 @@ pub fn to_gguf(
     format: Option<Format>,
     report: &mut dyn FnMut(Progress),
 ) -> Result<Converted, ShrinkError> {
-    let folder = Folder::open(from)?;
-    let translation = folder.translate()?.for_file(from)?;
-    let format = format.unwrap_or_else(|| Format::of(translation.dtype()));
-    let (mut writer, tensors) = (translation.metadata, translation.tensors);
+    let InGgufTerms { head: mut writer, tensors, dtype } = InGgufTerms::of(from)?;
+    let format = format.unwrap_or_else(|| Format::of(dtype));
     writer.set("general.file_type", file_type(format.dtype()));
-    let n_vocab = tensors.iter().find(|tensor| tensor.name() == "token_embd.weight");
-    let n_vocab = n_vocab.and_then(|tensor| tensor.shape().first().copied()).unwrap_or(0);
-    set_tokenizer(from, n_vocab, &mut writer)?;
-
     for tensor in &tensors {
         writer.declare(tensor.name(), stored_as(tensor, format.dtype()), tensor.shape());
     }
@@ -47,8 +42,29 @@ pub fn to_gguf(
     Ok(Converted { format, n_tensors: tensors.len(), n_bytes })
 }
 
+/// A folder as GGUF files of its kind have it.
+pub(crate) struct InGgufTerms {
+    /// All keys, the tokenizer's among them, but that of the format.
+    pub(crate) head: GgufWriter,
+    pub(crate) tensors: Vec<HfTensor>,
+    /// The format of most matrices.
+    pub(crate) dtype: DType,
+}
+
+impl InGgufTerms {
+    pub(crate) fn of(folder: &Path) -> Result<InGgufTerms, ShrinkError> {
+        let translation = Folder::open(folder)?.translate()?.for_file(folder)?;
+        let dtype = translation.dtype();
+        let (mut head, tensors) = (translation.metadata, translation.tensors);
+        let n_vocab = tensors.iter().find(|tensor| tensor.name() == "token_embd.weight");
+        let n_vocab = n_vocab.and_then(|tensor| tensor.shape().first().copied()).unwrap_or(0);
+        set_tokenizer(folder, n_vocab, &mut head)?;
+        Ok(InGgufTerms { head, tensors, dtype })
+    }
+}
+
 /// The format that a tensor gets.
-fn stored_as(tensor: &HfTensor, wanted: DType) -> DType {
+pub(crate) fn stored_as(tensor: &HfTensor, wanted: DType) -> DType {
     let (name, shape) = (tensor.name(), tensor.shape());
     let n_cols = shape.last().copied().unwrap_or(1);
     if shape.len() < 2
