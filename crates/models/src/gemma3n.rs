@@ -184,7 +184,7 @@ fn correct(
 }
 
 /// How many standard deviations above its mean what of a gate counts begins, by layer; `None`: all of it counts.
-fn deviations(config: &Config<'_>, n_layers: usize) -> Result<Vec<Option<f32>>, ModelError> {
+pub(crate) fn deviations(config: &Config<'_>, n_layers: usize) -> Result<Vec<Option<f32>>, ModelError> {
     let name = "activation_sparsity_scale";
     let Some(Value::Array(array)) = config.metadata().get(&config.key(name)) else {
         return Ok(vec![None; n_layers]);

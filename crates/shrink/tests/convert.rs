@@ -16,19 +16,19 @@ use whit_models::vocab;
 use whit_shrink::{Format, to_folder, to_gguf};
 use whit_text::{EncodeOptions, Tokenizer};
 
-/// No other program has files of the one; of the other, matrices that stand in one tensor of the file are not put there.
-const NOT_IN_GGUF: [&str; 2] = ["mpnet", "gemma3n"];
+/// No other program has files of it.
+const NOT_IN_GGUF: &str = "mpnet";
 
 /// A RoBERTa: its file says no more than BERT's, and becomes a folder of BERT's kind, which computes the same.
 const AS_BERT: &str = "xlmr-rank";
 
 /// All golden models that are converted.
 fn models() -> impl Iterator<Item = String> {
-    folder::names(&golden(), ".hf.json").into_iter().filter(|name| !NOT_IN_GGUF.contains(&&**name))
+    folder::names(&golden(), ".hf.json").into_iter().filter(|name| name != NOT_IN_GGUF)
 }
 
-/// Whose files become the folder of another family that computes the same, or none.
-const ONE_WAY: [&str; 4] = ["granite4", "gemma4", "gemma4-wide", "lfm2"];
+/// Whose file becomes the folder of another family that computes the same.
+const ONE_WAY: &str = "granite4";
 
 /// Beginnings of keys in which a file may differ from the golden one, and why.
 const DIFFERENT: [(&str, &str); 7] = [
@@ -122,7 +122,7 @@ fn keys(folder: &Path) -> BTreeMap<String, String> {
 #[test]
 fn files_become_the_folder_that_they_came_from() {
     let place = tempfile::tempdir().unwrap();
-    for name in models().filter(|name| !ONE_WAY.contains(&&**name)) {
+    for name in models().filter(|name| name != ONE_WAY) {
         let (saved, to) = (place.path().join(&name), place.path().join(format!("{name}-back")));
         folder::write(&name, &golden(), &saved);
         to_folder(&golden().join(format!("{name}.gguf")), &to, None, &mut |_| {}).unwrap();
@@ -183,6 +183,26 @@ fn formats() {
     assert_eq!(file.tensor("blk.0.ffn_down.weight").unwrap().dtype, DType::Q8_0);
     assert_eq!("Q8_0".parse(), Ok(Format::Q8_0));
     assert!("q4_0".parse::<Format>().unwrap_err().contains("choose f32"));
+}
+
+/// What other programs take as f32 alone stays so, whatever is asked for.
+#[test]
+fn some_matrices_are_always_f32() {
+    let place = tempfile::tempdir().unwrap();
+    for (name, tensors) in [
+        ("lfm2", &["blk.0.shortconv.conv.weight"][..]),
+        ("gemma3n", &["blk.0.altup_predict_coef.weight", "blk.3.altup_correct_coef.weight"]),
+        ("qwen3-moe", &["blk.0.ffn_gate_inp.weight"]),
+    ] {
+        let (from, to) = (place.path().join(name), place.path().join(format!("{name}.gguf")));
+        folder::write(name, &golden(), &from);
+        to_gguf(&from, &to, Some(Format::F16), &mut |_| {}).unwrap();
+        let file = Gguf::open(&to).unwrap();
+        for tensor in tensors {
+            assert_eq!(file.tensor(tensor).unwrap().dtype, DType::F32, "{name}: {tensor}");
+        }
+        assert_eq!(file.tensor("token_embd.weight").unwrap().dtype, DType::F16, "{name}");
+    }
 }
 
 /// A copy of a file, with one tensor cut to its first rows.
@@ -249,10 +269,10 @@ fn what_cannot_be_converted_leaves_nothing() {
 fn what_is_not_converted_says_so() {
     let place = tempfile::tempdir().unwrap();
     let (from, to) = (place.path().join("m"), place.path().join("out"));
-    folder::write(NOT_IN_GGUF[0], &golden(), &from);
+    folder::write(NOT_IN_GGUF, &golden(), &from);
     let error = to_gguf(&from, &to, None, &mut |_| {}).unwrap_err().to_string();
     assert!(error.contains("it runs as it is"), "{error}");
-    let file = golden().join(format!("{}.gguf", NOT_IN_GGUF[0]));
+    let file = golden().join(format!("{}.gguf", NOT_IN_GGUF));
     assert!(to_folder(&file, &to, None, &mut |_| {}).is_err());
     assert!(!to.exists());
 }

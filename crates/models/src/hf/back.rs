@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use whit_base::DType;
 use whit_files::{Gguf, TensorInfo};
 
-use super::families::{self, Converts, Family};
+use super::families::{self, Family};
 use super::field::Kind;
 use super::names::{Role, back_place};
 use super::tensor::{Change, HfTensor};
@@ -93,7 +93,7 @@ fn family_of(config: &Config<'_>) -> Result<&'static Family, ModelError> {
         _ => None,
     };
     let fits = |family: &&&Family| {
-        family.converts == Converts::BothWays
+        family.converts
             && family.architecture == config.architecture()
             && model_type.is_none_or(|model_type| family.model_types.contains(&model_type))
     };
@@ -137,7 +137,8 @@ fn tensor_back(
         Role::Transposed if tensor.shape.len() == 2 => Change::Transpose,
         _ => Change::None,
     };
-    Ok(part.renamed(format!("{prefix}{module}"), change))
+    let tensor = part.renamed(format!("{prefix}{module}"), change);
+    Ok(if name.role == Role::Squeezed { tensor.unsqueezed() } else { tensor })
 }
 
 fn settings(
@@ -153,6 +154,12 @@ fn settings(
     set("model_type", family.model_types.first().copied().into());
     for field in family.fields.iter().flat_map(|fields| fields.iter()) {
         let value = match field.kind {
+            // By layer: its family says what becomes of it.
+            Kind::Count
+                if matches!(metadata.get(&config.key(field.key)), Some(whit_files::Value::Array(_))) =>
+            {
+                None
+            }
             Kind::Count => metadata.opt_u32(&config.key(field.key))?.map(Value::from),
             Kind::Number => config.opt_float(field.key)?.map(short),
             Kind::Flag => metadata.opt_bool(&config.key(field.key))?.map(Value::from),

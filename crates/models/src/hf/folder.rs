@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use whit_base::DType;
 use whit_files::{FileError, GgufWriter, SafeTensor, SafeTensors};
 
-use super::families::{self, Converts, Family};
+use super::families::{self, Family};
 use super::names::{Place, Role, place};
 use super::settings::Settings;
 use super::tensor::{Change, HfTensor};
@@ -85,7 +85,7 @@ impl Folder {
             made.iter().map(|table| HfTensor::of_values(table.name, &table.values)).collect();
         self.place_weights(&mut tensors)?;
         let Family { in_pairs, converts, .. } = *self.family;
-        Ok(Translation { metadata, tensors, in_pairs, converts: converts != Converts::Neither })
+        Ok(Translation { metadata, tensors, in_pairs, converts })
     }
 
     fn place_weights(&self, tensors: &mut Vec<HfTensor>) -> Result<(), ModelError> {

@@ -25,8 +25,10 @@ pub(super) enum Role {
     Positions,
     /// Of use to a classifier behind it alone.
     Head,
-    /// With dimensions of 1 that GGUF leaves out.
+    /// `(n, 1, k)`, of whose middle GGUF says nothing.
     Squeezed,
+    /// A tensor that is no part of a module of `torch`: its name has no `.weight` behind it.
+    Bare,
     /// Two tensors of GGUF's, one below the other: the second has this name.
     GateAndUp(&'static str),
 }
@@ -49,6 +51,10 @@ pub(super) const fn head(module: &'static str, gguf: &'static str) -> Name {
 
 pub(super) const fn positions(module: &'static str, gguf: &'static str) -> Name {
     Name { module, gguf, role: Role::Positions }
+}
+
+pub(super) const fn bare(module: &'static str, gguf: &'static str) -> Name {
+    Name { module, gguf, role: Role::Bare }
 }
 
 /// Embeddings, the last norm and the projection onto the vocabulary, as most families have them.
@@ -169,7 +175,8 @@ pub(super) fn back_place<'a>(tables: &[&'a [Name]], tensor: &str) -> Option<(&'a
     let (stem, what) = tensor.rsplit_once('.')?;
     let (pattern, numbers) = pattern(stem);
     let name = tables.iter().flat_map(|table| table.iter()).find(|name| name.gguf == pattern)?;
-    Some((name, format!("{}.{what}", filled(name.module, &numbers))))
+    let module = filled(name.module, &numbers);
+    Some((name, if name.role == Role::Bare { module } else { format!("{module}.{what}") }))
 }
 
 /// A pattern with numbers in the places of its `{}`.

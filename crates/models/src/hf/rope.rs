@@ -17,6 +17,9 @@ use crate::config::Config;
 /// Whose rotation is told in fields that no version before 5 of `transformers` knows.
 const MISTRAL3: &str = "mistral3";
 
+/// A rotation of which the pairs beyond a part stand still.
+const PROPORTIONAL: &str = "proportional";
+
 /// What a family assumes where `config.json` does not say.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RopeDefaults {
@@ -61,7 +64,7 @@ pub(super) fn translate(
     };
     let kind_of_all = kind(&global)?;
     // As the reference rounds it. What is called proportional counts the rest of a head as pairs that stand still.
-    let n_rot = if kind_of_all == "proportional" { head_dim } else { (f64::from(head_dim) * part) as u32 };
+    let n_rot = if kind_of_all == PROPORTIONAL { head_dim } else { (f64::from(head_dim) * part) as u32 };
     out.set(&key("dimension_count"), n_rot);
     out.set(&key("freq_base"), base as f32);
     if let Some(local_base) = defaults.local_base {
@@ -87,7 +90,7 @@ pub(super) fn translate(
     match kind_of_all {
         // Stretching begins beyond the context that the model was trained for, and there no engine goes.
         "default" | "dynamic" => Ok(vec![]),
-        "proportional" => {
+        PROPORTIONAL => {
             if global.opt_number("factor")?.is_some_and(|factor| factor != 1.0) {
                 return Err(global.unsupported("a proportional rotation that is stretched"));
             }
@@ -196,6 +199,19 @@ pub(super) fn back(
 ) -> Result<(), ModelError> {
     let mut set = |name: &str, value: Value| out.insert(name.to_owned(), value);
     let base = config.opt_positive("rope.freq_base")?.unwrap_or(10_000.0);
+    if let Some(n_moving) = n_moving(gguf) {
+        let local =
+            config.opt_positive("rope.freq_base_swa")?.map_or(Value::from(defaults.local_base), short);
+        let parameters = json!({
+            "full_attention": {
+                "rope_type": PROPORTIONAL, "rope_theta": short(base),
+                "partial_rotary_factor": (2 * n_moving) as f64 / head_dim as f64,
+            },
+            "sliding_attention": { "rope_type": "default", "rope_theta": local },
+        });
+        set("rope_parameters", parameters);
+        return Ok(());
+    }
     set("rope_theta", short(base));
     if let Some(local) = defaults.local_base {
         let stated = config.opt_positive("rope.freq_base_swa")?;
@@ -222,6 +238,20 @@ pub(super) fn back(
     Ok(())
 }
 
+/// The numbers of a table of divisors.
+fn table(gguf: &Gguf, name: &str) -> Option<Vec<f32>> {
+    let data = gguf.tensor_bytes(gguf.tensor(name).filter(|tensor| tensor.dtype == DType::F32)?);
+    Some(data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+}
+
+/// How many pairs are rotated, where the table says that the others stand still.
+fn n_moving(gguf: &Gguf) -> Option<usize> {
+    let divisors = table(gguf, "rope_freqs.weight")?;
+    let n_moving = divisors.iter().take_while(|&&divisor| divisor == 1.0).count();
+    let standing = &divisors[n_moving..];
+    (!standing.is_empty() && standing.iter().all(|&divisor| divisor == STANDING)).then_some(n_moving)
+}
+
 /// `rope_scaling`.
 fn scaling_back(
     gguf: &Gguf,
@@ -229,10 +259,7 @@ fn scaling_back(
     base: f32,
     n_rot: usize,
 ) -> Result<Option<Value>, ModelError> {
-    let table = |name: &str| -> Option<Vec<f32>> {
-        let data = gguf.tensor_bytes(gguf.tensor(name).filter(|tensor| tensor.dtype == DType::F32)?);
-        Some(data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
-    };
+    let table = |name: &str| table(gguf, name);
     let original = config.opt_size("rope.scaling.original_context_length")?;
     let magnitude = config.opt_positive("rope.scaling.attn_factor")?;
     let factor = config.opt_positive("rope.scaling.factor")?;

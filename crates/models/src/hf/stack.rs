@@ -12,6 +12,7 @@ use whit_files::{Gguf, TensorInfo};
 use super::names::Name;
 use super::tensor::HfTensor;
 use crate::ModelError;
+use crate::tensors::EMBEDDINGS;
 
 /// The middle of a tensor's name: `blk.<layer>.<this>.<number>.weight` in a folder's terms, `blk.<layer>.<that>.weight` in a
 /// file, where all numbers stand one below the other.
@@ -22,6 +23,13 @@ const STACKS: [(&str, &str); 5] = [
     ("attn_q_norm", "attn_q_norm"),
     ("attn_k_norm", "attn_k_norm"),
 ];
+
+/// The same outside of layers, with the number behind the name: what leads into the streams of Gemma 3n but the first, and
+/// out of them.
+const STREAMS: [&str; 2] = ["altup_proj", "altup_unembd_proj"];
+
+/// A table with a row for every token, of which some folders leave the last ones out.
+const PER_LAYER: &str = "per_layer_token_embd.weight";
 
 /// In some folders gate and up of each expert stand one below the other, and those of all experts in one tensor.
 const GATES_AND_UPS: &str = "ffn_gate_up_exps";
@@ -52,6 +60,10 @@ pub(super) fn stack(tensors: Vec<HfTensor>, folder: &Path) -> Result<Vec<HfTenso
                     _ => stacked.push(tensor),
                 }
             }
+            [part, number, "weight"] if STREAMS.contains(&part) && number.parse::<usize>().is_ok() => {
+                let number = number.parse().unwrap_or(0);
+                stacks.entry(format!("{part}.weight")).or_default().insert(number, tensor);
+            }
             ["blk", layer, GATES_AND_UPS, "weight"] => {
                 let halves = halves(&tensor).ok_or_else(|| broken(tensor.name(), "the shape is another"))?;
                 let [n, n_rows, n_cols] = [tensor.shape()[0], tensor.shape()[1] / 2, tensor.shape()[2]];
@@ -75,7 +87,10 @@ pub(super) fn stack(tensors: Vec<HfTensor>, folder: &Path) -> Result<Vec<HfTenso
         let data = parts.values().map(|part| part.data().clone()).collect();
         stacked.push(HfTensor::of_parts(name, &shape, dtype, data));
     }
-    Ok(stacked)
+    let table = stacked.iter().find(|tensor| tensor.name() == EMBEDDINGS);
+    let n_vocab = table.and_then(|table| table.shape().first().copied()).unwrap_or(0);
+    let whole = |tensor: HfTensor| if tensor.name() == PER_LAYER { tensor.padded(n_vocab) } else { tensor };
+    Ok(stacked.into_iter().map(whole).collect())
 }
 
 /// Of `(n, 2 n_rows, n_cols)` the upper halves, and the lower ones.
@@ -104,6 +119,13 @@ pub(super) fn unstack(
         vec![HfTensor::of_parts(tensor.name.to_string(), &tensor.shape, tensor.dtype, vec![data])]
     };
     let name: Vec<&str> = tensor.name.split('.').collect();
+    if let ([part, "weight"], Some((&n, shape))) = (&name[..], tensor.shape.split_first())
+        && STREAMS.contains(part)
+        && shape.len() == 2
+        && n <= tensor.n_bytes()
+    {
+        return Ok(parts(gguf, tensor, |i| format!("{part}.{i}.weight"), n, shape));
+    }
     let ["blk", layer, part, "weight"] = name[..] else { return Ok(whole()) };
     if has(&format!("blk.{{}}.{GATES_AND_UPS}")) && [GATES, UPS].contains(&part) {
         let other = format!("blk.{layer}.{}.weight", if part == GATES { UPS } else { GATES });
@@ -120,19 +142,22 @@ pub(super) fn unstack(
         STACKS.iter().find(|(single, whole)| *whole == part && has(&format!("blk.{{}}.{single}.{{}}")));
     match (single, tensor.shape.split_first()) {
         (Some((single, _)), Some((&n, shape))) if !shape.is_empty() && n <= tensor.n_bytes() => {
-            let data = cut(&gguf.tensor_bytes(tensor), n);
-            let part = |(i, data)| {
-                HfTensor::of_parts(
-                    format!("blk.{layer}.{single}.{i}.weight"),
-                    shape,
-                    tensor.dtype,
-                    vec![data],
-                )
-            };
-            Ok(data.into_iter().enumerate().map(part).collect())
+            Ok(parts(gguf, tensor, |i| format!("blk.{layer}.{single}.{i}.weight"), n, shape))
         }
         _ => Ok(whole()),
     }
+}
+
+/// The tensors of this shape that stand one below the other in a file's.
+fn parts(
+    gguf: &Gguf,
+    tensor: &TensorInfo,
+    name: impl Fn(usize) -> String,
+    n: usize,
+    shape: &[usize],
+) -> Vec<HfTensor> {
+    let data = cut(&gguf.tensor_bytes(tensor), n).into_iter().enumerate();
+    data.map(|(i, data)| HfTensor::of_parts(name(i), shape, tensor.dtype, vec![data])).collect()
 }
 
 /// Gates and ups in turns.

@@ -70,6 +70,22 @@ impl HfTensor {
         HfTensor { name, ..self }.changed(change)
     }
 
+    /// `(n, k)` as `(n, 1, k)`.
+    pub(super) fn unsqueezed(mut self) -> HfTensor {
+        self.shape.insert(self.shape.len().min(1), 1);
+        self
+    }
+
+    /// With rows of zeros below, up to so many.
+    pub(super) fn padded(mut self, n_rows: usize) -> HfTensor {
+        let row_bytes = self.data.len() / self.shape.first().copied().unwrap_or(1).max(1);
+        if let Some(n) = self.shape.first_mut().filter(|n| **n < n_rows) {
+            self.more.push(Bytes::from_vec(vec![0; (n_rows - *n) * row_bytes]));
+            *n = n_rows;
+        }
+        self
+    }
+
     /// A tensor of these values.
     pub(super) fn of_values(name: &str, values: &[f32]) -> HfTensor {
         let data = Bytes::from_vec(values.iter().flat_map(|value| value.to_le_bytes()).collect());
@@ -266,6 +282,17 @@ mod tests {
         assert_eq!(written(&[2], &[1.5, 0.0], Change::SubtractOne), (vec![2], vec![0.5, -1.0]));
         let (turned, back) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
         assert_eq!(written(&[2, 3], &turned, Change::Transpose), (vec![3, 2], back.to_vec()));
+    }
+
+    #[test]
+    fn rows_are_added_and_dimensions_of_one() {
+        let tensor = HfTensor::new("t".to_owned(), &[1, 2], DType::F32, floats(&[1.0, 2.0]), Change::None);
+        let tensor = tensor.padded(3);
+        let mut out = Vec::new();
+        tensor.write(DType::F32, &mut out).expect("memory");
+        assert_eq!((tensor.shape(), &*out), (&[3, 2][..], &*floats(&[1.0, 2.0, 0.0, 0.0, 0.0, 0.0])));
+        assert_eq!(tensor.clone().padded(2).shape(), [3, 2]);
+        assert_eq!(tensor.unsqueezed().shape(), [3, 1, 2]);
     }
 
     #[test]

@@ -11,8 +11,16 @@ use whit_models::hf::{Folder, HfTensor, file_type, set_tokenizer};
 use super::{Converted, Format, Progress};
 use crate::ShrinkError;
 
-/// Tensors that are small, or that programs take as f32 alone.
-const ALWAYS_F32: [&str; 3] = ["position_embd.weight", "token_types.weight", "rope_freqs.weight"];
+/// Endings of tensors that are small, or that programs take as f32 alone.
+const ALWAYS_F32: [&str; 7] = [
+    "position_embd.weight",
+    "token_types.weight",
+    "rope_freqs.weight",
+    ".ffn_gate_inp.weight",
+    ".shortconv.conv.weight",
+    ".altup_correct_coef.weight",
+    ".altup_predict_coef.weight",
+];
 
 /// Writes the folder at `from` as the GGUF file `to`, with matrices in this format, or in the folder's own. A file of that
 /// name is replaced.
@@ -70,8 +78,7 @@ pub(crate) fn stored_as(tensor: &HfTensor, wanted: DType) -> DType {
     if shape.len() < 2
         || name.ends_with("_norm.weight")
         || !name.ends_with(".weight")
-        || ALWAYS_F32.contains(&name)
-        || name.ends_with(".ffn_gate_inp.weight")
+        || ALWAYS_F32.iter().any(|ending| name.ends_with(ending))
     {
         DType::F32
     } else if !n_cols.is_multiple_of(wanted.block_len()) {

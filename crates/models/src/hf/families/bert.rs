@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 use serde_json::{Map, Value};
 
 use super::llama::LLAMA;
-use super::{Converts, Family, Keys, field, rope};
+use super::{Family, Keys, field, rope};
 use crate::ModelError;
 use crate::config::Config;
 use crate::encoder::HEAD_OUTPUT;
@@ -69,7 +69,7 @@ pub(super) const MPNET: Family = Family {
     },
     names: &[EMBEDDINGS, MPNET_ATTENTION, BLOCK, HEADS],
     first_position: |_| Ok(MPNET_PADDING),
-    converts: Converts::Neither,
+    converts: false,
     ..BERT
 };
 

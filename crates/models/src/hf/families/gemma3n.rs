@@ -1,13 +1,15 @@
 //! Gemma 3n, the part for text.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::gemma::GEMMA3;
-use super::gemma4::PER_LAYER;
-use super::{Converts, Family, Keys, RMS, field, rope, windows};
+use super::gemma4::{PER_LAYER, per_layer_back};
+use super::{Family, Keys, RMS, field, rope, windows};
 use crate::ModelError;
+use crate::config::Config;
+use crate::gemma3n::deviations;
 use crate::hf::field::Field;
-use crate::hf::names::{ATTENTION, ENDS, GATED, NORMS_BEHIND, Name, QK_NORMS, name, norm};
+use crate::hf::names::{ATTENTION, ENDS, GATED, NORMS_BEHIND, Name, QK_NORMS, bare, name, norm};
 use crate::hf::settings::Settings;
 
 pub(super) const GEMMA3N: Family = Family {
@@ -19,7 +21,7 @@ pub(super) const GEMMA3N: Family = Family {
     more: gemma3n,
     names: &[ENDS, ATTENTION, GATED, BLOCK, NORMS_BEHIND, QK_NORMS, PER_LAYER],
     norms_from_one: false,
-    converts: Converts::Neither,
+    back: gemma3n_back,
     ..GEMMA3
 };
 
@@ -44,7 +46,7 @@ const BLOCK: &[Name] = &[
     name("layers.{}.laurel.linear_left", "blk.{}.laurel_l"),
     name("layers.{}.laurel.linear_right", "blk.{}.laurel_r"),
     norm("layers.{}.laurel.post_laurel_norm", "blk.{}.laurel_post_norm"),
-    name("layers.{}.altup.correct_output_scale", "blk.{}.altup_correct_scale"),
+    bare("layers.{}.altup.correct_output_scale", "blk.{}.altup_correct_scale"),
     name("layers.{}.altup.correction_coefs", "blk.{}.altup_correct_coef"),
     name("layers.{}.altup.prediction_coefs", "blk.{}.altup_predict_coef"),
     name("layers.{}.altup.modality_router", "blk.{}.altup_router"),
@@ -76,24 +78,44 @@ fn gemma3n(settings: &Settings, keys: &mut Keys<'_>) -> Result<(), ModelError> {
     windows(settings, keys, Some(512), &usual, &|_| false)
 }
 
+fn gemma3n_back(config: &Config<'_>, out: &mut Map<String, Value>) -> Result<(), ModelError> {
+    let n_layers = config.n_layers()?;
+    let widths = config.per_layer("feed_forward_length", n_layers)?;
+    out.insert("intermediate_size".to_owned(), widths.unwrap_or_default().into());
+    // As it was stated: no more digits than the parts that people choose.
+    let part = |deviations: Option<f32>| deviations.map_or(0.0, |z| (below(z.into()) * 1e6).round() / 1e6);
+    let sparsity: Vec<f64> = deviations(config, n_layers)?.into_iter().map(part).collect();
+    out.insert("activation_sparsity_pattern".to_owned(), sparsity.into());
+    if let Some(rank) = config.gguf().tensor("blk.0.laurel_l.weight") {
+        out.insert("laurel_rank".to_owned(), rank.n_rows().into());
+    }
+    per_layer_back(config, out);
+    Ok(())
+}
+
+/// The part of a normal distribution below so many standard deviations above its mean, by Marsaglia's series.
+fn below(z: f64) -> f64 {
+    let (mut term, mut sum) = (z, z);
+    for n in 1..200 {
+        term *= z * z / f64::from(2 * n + 1);
+        sum += term;
+    }
+    0.5 + sum * (-0.5 * z * z).exp() / std::f64::consts::TAU.sqrt()
+}
+
 /// How many standard deviations above the mean of a normal distribution so great a part of it ends.
 fn quantile(part: f64) -> f64 {
     if part <= 0.0 || part >= 1.0 {
         return if part <= 0.0 { f64::NEG_INFINITY } else { f64::INFINITY };
     }
-    // Marsaglia's series for the part below `z`.
-    let below = |z: f64| {
-        let (mut term, mut sum) = (z, z);
-        for n in 1..200 {
-            term *= z * z / f64::from(2 * n + 1);
-            sum += term;
-        }
-        0.5 + sum * (-0.5 * z * z).exp() / std::f64::consts::TAU.sqrt()
-    };
     let (mut low, mut high) = (-6.0, 6.0);
     for _ in 0..60 {
         let middle = 0.5 * (low + high);
-        if below(middle) < part { low = middle } else { high = middle }
+        match below(middle) {
+            found if found == part => return middle,
+            found if found < part => low = middle,
+            _ => high = middle,
+        }
     }
     0.5 * (low + high)
 }

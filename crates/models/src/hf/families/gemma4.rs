@@ -1,10 +1,14 @@
 //! Gemma 4, the part for text. Its global layers have heads of another width, and in one size fewer of them.
 
+use serde_json::{Map, Value};
+
 use super::gemma::GEMMA3;
-use super::{Converts, Family, Keys, RMS, SIZES, field, rope, windows};
+use super::{Family, Keys, RMS, SIZES, field, rope, windows};
 use crate::ModelError;
+use crate::config::Config;
+use crate::gemma3n::sharing;
 use crate::hf::field::Field;
-use crate::hf::names::{ATTENTION, ENDS, GATED, NORMS_BEHIND, Name, QK_NORMS, name, norm};
+use crate::hf::names::{ATTENTION, ENDS, GATED, NORMS_BEHIND, Name, QK_NORMS, bare, name, norm};
 use crate::hf::settings::Settings;
 
 pub(super) const GEMMA4: Family = Family {
@@ -18,7 +22,7 @@ pub(super) const GEMMA4: Family = Family {
     more: gemma4,
     names: &[ENDS, ATTENTION, GATED, BLOCK, NORMS_BEHIND, QK_NORMS, PER_LAYER],
     norms_from_one: false,
-    converts: Converts::ToGguf,
+    back: gemma4_back,
     ..GEMMA3
 };
 
@@ -31,7 +35,7 @@ const MORE: &[Field] = &[
 const BLOCK: &[Name] = &[
     norm("layers.{}.input_layernorm", "blk.{}.attn_norm"),
     norm("layers.{}.pre_feedforward_layernorm", "blk.{}.ffn_norm"),
-    name("layers.{}.layer_scalar", "blk.{}.layer_output_scale"),
+    bare("layers.{}.layer_scalar", "blk.{}.layer_output_scale"),
 ];
 
 pub(super) const PER_LAYER: &[Name] = &[
@@ -99,4 +103,57 @@ fn gemma4(settings: &Settings, keys: &mut Keys<'_>) -> Result<(), ModelError> {
         keys.set_counts("feed_forward_length", &widths);
     }
     Ok(())
+}
+
+/// The way back, in the names of the makers' own files.
+fn gemma4_back(config: &Config<'_>, out: &mut Map<String, Value>) -> Result<(), ModelError> {
+    if config.opt_usize("expert_count")?.is_some_and(|n| n > 0) {
+        return Err(config.unsupported("experts beside a feed-forward part that every token goes through"));
+    }
+    let attention = config.attention()?;
+    let n_layers = attention.n_kv_heads.len();
+    let is_local = config.local_layers(n_layers, 6)?;
+    let mut set = |name: &str, value: Value| out.insert(name.to_owned(), value);
+    set("head_dim", attention.local_head_dim.into());
+    set("global_head_dim", attention.head_dim.into());
+
+    let of_kind = |local: bool| {
+        let mut counts =
+            (0..n_layers).filter(|&layer| is_local[layer] == local).map(|layer| attention.n_kv_heads[layer]);
+        let first = counts.next();
+        match first.is_none_or(|first| counts.all(|n| n == first)) {
+            true => Ok(first),
+            false => Err(config.unsupported("a number of its own for the heads of each layer")),
+        }
+    };
+    let (n_local, n_global) = (of_kind(true)?, of_kind(false)?);
+    set("num_key_value_heads", n_local.or(n_global).into());
+    let has_values = |layer: usize| config.gguf().tensor(&format!("blk.{layer}.attn_v.weight")).is_some();
+    let are_keys = (0..n_layers).any(|layer| !is_local[layer] && !has_values(layer));
+    set("attention_k_eq_v", are_keys.into());
+    if n_local.is_some() && n_global != n_local {
+        set("num_global_key_value_heads", n_global.into());
+    }
+
+    let n_sharing = sharing(config, n_layers)?;
+    let widths = config.per_layer("feed_forward_length", n_layers)?;
+    let widths = widths.ok_or_else(|| config.metadata().missing(&config.key("feed_forward_length")))?;
+    let n_ff = widths.first().copied().unwrap_or(0);
+    let is_wide = widths.iter().any(|&width| width != n_ff);
+    let width = |layer: usize| if is_wide && layer + n_sharing >= n_layers { 2 * n_ff } else { n_ff };
+    if (0..n_layers).any(|layer| widths[layer] != width(layer)) {
+        return Err(config.unsupported("a width of its own for each feed-forward part"));
+    }
+    set("intermediate_size", n_ff.into());
+    set("use_double_wide_mlp", is_wide.into());
+    per_layer_back(config, out);
+    Ok(())
+}
+
+/// The small embeddings of each token for every layer.
+pub(super) fn per_layer_back(config: &Config<'_>, out: &mut Map<String, Value>) {
+    out.entry("hidden_size_per_layer_input").or_insert(0.into());
+    if let Some(table) = config.gguf().tensor("per_layer_token_embd.weight") {
+        out.insert("vocab_size_per_layer_input".to_owned(), table.n_rows().into());
+    }
 }

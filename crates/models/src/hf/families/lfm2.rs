@@ -1,8 +1,11 @@
 //! LFM2, dense.
 
+use serde_json::{Map, Value};
+
 use super::llama::LLAMA;
-use super::{Converts, Family, Keys, field, rope};
+use super::{Family, Keys, field, rope};
 use crate::ModelError;
+use crate::config::Config;
 use crate::hf::field::Field;
 use crate::hf::names::{ATTENTION, Name, Role, name, norm};
 use crate::hf::settings::Settings;
@@ -18,7 +21,7 @@ pub(super) const LFM2: Family = Family {
     tied: true,
     names: &[NAMES, ATTENTION],
     in_pairs: false,
-    converts: Converts::ToGguf,
+    back: lfm2_back,
     ..LLAMA
 };
 
@@ -83,4 +86,25 @@ fn feed_forward_length(settings: &Settings) -> Result<u32, ModelError> {
     let factor = settings.opt_number("block_ffn_dim_multiplier")?.unwrap_or(1.0);
     let wanted = (f64::from((u64::from(stated) * 2 / 3) as u32) * factor) as u32;
     Ok(wanted.div_ceil(multiple_of).saturating_mul(multiple_of))
+}
+
+fn lfm2_back(config: &Config<'_>, out: &mut Map<String, Value>) -> Result<(), ModelError> {
+    if config.opt_usize("attention.sliding_window")?.is_some_and(|window| window > 0) {
+        return Err(config.unsupported("attention within a window"));
+    }
+    let attention = config.attention()?;
+    let mut counts: Vec<usize> = attention.n_kv_heads.iter().copied().filter(|&n| n > 0).collect();
+    counts.dedup();
+    if counts.len() > 1 {
+        return Err(config.unsupported("a number of its own for the heads of each layer"));
+    }
+    let kind = |&n: &usize| if n > 0 { "full_attention" } else { "conv" };
+    let has_bias = config.gguf().tensors().iter().any(|tensor| tensor.name.ends_with("shortconv.conv.bias"));
+    let mut set = |name: &str, value: Value| out.insert(name.to_owned(), value);
+    set("num_key_value_heads", counts.first().copied().unwrap_or(attention.n_heads).into());
+    set("layer_types", attention.n_kv_heads.iter().map(kind).collect());
+    set("conv_bias", has_bias.into());
+    set("intermediate_size", config.size("feed_forward_length")?.into());
+    set("block_auto_adjust_ff_dim", false.into());
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Llama and its next of kin: Mistral, Ministral, Ministral 3, Mixtral, SmolLM3, Arcee, Granite. Their architectures rotate
 //! pairs.
 
-use super::{Converts, Family, Keys, RMS, RMS_5, SILU, SIZES, field, nothing_more, rope, windows};
+use super::{Family, Keys, RMS, RMS_5, SILU, SIZES, field, nothing_more, rope, windows};
 use crate::ModelError;
 use crate::hf::field::Field;
 use crate::hf::names::{ATTENTION, ENDS, GATED, NORMS_BEFORE, Name, Role, name};
@@ -23,7 +23,7 @@ pub(super) const LLAMA: Family = Family {
     left_out: &[],
     first_position: |_| Ok(0),
     in_pairs: true,
-    converts: Converts::BothWays,
+    converts: true,
     back: |_, _| Ok(()),
     prefix: "model.",
     class: "LlamaForCausalLM",

@@ -102,7 +102,8 @@ pub(super) struct Family {
     pub(super) first_position: fn(&Settings) -> Result<u32, ModelError>,
     /// Whether the architecture rotates pairs of neighbours, where `transformers` rotates halves.
     pub(super) in_pairs: bool,
-    pub(super) converts: Converts,
+    /// Whether GGUF files are written of its folders, and folders of its GGUF files; if not, it is only read where it lies.
+    pub(super) converts: bool,
     /// On the way back: what no table can say.
     pub(super) back: fn(&Config<'_>, &mut Map<String, Value>) -> Result<(), ModelError>,
     /// What stands before the names of all modules but the projection onto the vocabulary; of encoders, only where a head
@@ -118,15 +119,6 @@ pub(super) struct Family {
     pub(super) layers_of_27b: Option<usize>,
     /// Whether weights of norms are stored as their distance from 1.
     pub(super) norms_from_one: bool,
-}
-
-/// Whether GGUF files are written of a family's folders, and folders of its GGUF files.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Converts {
-    BothWays,
-    ToGguf,
-    /// It is only read where it lies.
-    Neither,
 }
 
 /// Sets keys of one architecture.
