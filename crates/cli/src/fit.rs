@@ -4,13 +4,15 @@ use std::io::{self, Write as _};
 
 use anyhow::Result;
 use whit_base::DType;
-use whit_engine::{CacheType, EngineOptions, MemoryEstimate, Model};
+use whit_engine::{CacheType, Engine, EngineOptions, MemoryEstimate, Model};
 
 use crate::machine::{self, Memory};
 use crate::{output, units};
 
 /// Contexts that are told of, as far as the model was trained for them.
 const CONTEXTS: [usize; 8] = [2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144];
+/// A context for learning what does not depend on it.
+const LEAST_CTX: usize = 512;
 const CACHES: [CacheType; 3] = [CacheType::F16, CacheType::Q8_0, CacheType::Q4_0];
 /// Formats that are told of, the greatest first.
 const FORMATS: [DType; 8] =
@@ -26,7 +28,10 @@ pub(crate) fn print(model: &Model, ctx: Option<usize>) -> Result<()> {
         cache_type,
         ..EngineOptions::default()
     };
-    let total = |estimate: MemoryEstimate| estimate.total() as u64;
+    // What the backend makes for itself it tells only once it is there; a context costs nothing until it is used.
+    let buffers =
+        Engine::new(model.clone(), &options(trained.min(LEAST_CTX), CacheType::F16))?.allocated().buffers;
+    let total = |estimate: MemoryEstimate| MemoryEstimate { buffers, ..estimate }.total() as u64;
     let mut out = io::stdout().lock();
     let now = model.estimate(&options(usual, CacheType::F16))?;
     writeln!(

@@ -175,6 +175,16 @@ impl Engine {
         self.estimate
     }
 
+    /// What it takes with every context full, with the buffers that the backend really made. More than
+    /// [`memory`](Self::memory), which must say it before there is a backend, by some buffers of each thread.
+    pub fn allocated(&self) -> MemoryEstimate {
+        let rows = (1 + self.intake.speculation.max_tokens).min(self.runner.max_logits());
+        let logits = 4 * self.intake.n_vocab * rows;
+        let own = self.runner.executor_memory()
+            + self.draft_model.as_ref().map_or(0, |draft| draft.runner.memory());
+        MemoryEstimate { buffers: own.saturating_sub(self.estimate.kv_cache) + logits, ..self.estimate }
+    }
+
     /// Bytes allocated for caches and buffers. Untouched parts of them cost nothing yet.
     pub fn memory_in_use(&self) -> usize {
         self.runner.memory() + self.draft_model.as_ref().map_or(0, |draft| draft.runner.memory())

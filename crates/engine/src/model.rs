@@ -286,8 +286,8 @@ impl Model {
         Ok(tokens)
     }
 
-    /// What the model alone would need in memory with these options if its matrices were stored in `format` (in F16 those whose
-    /// rows are no whole number of its blocks).
+    /// What the model alone would need in memory with these options if its matrices were stored in `format`: those whose rows are
+    /// no whole number of its blocks in the format that llama.cpp takes in its place, or else in F16.
     ///
     /// # Errors
     /// As for loading it.
@@ -297,7 +297,15 @@ impl Model {
         let plan = whit_models::build(self.gguf(), longest_ctx)?.plan;
         let memory = Sizing::new(&plan, longest_ctx, options.n_sequences(self.info()), options).memory;
         let stored = |weight: &Weight| {
-            let row = format.row_bytes(weight.n_cols).unwrap_or(weight.n_cols * DType::F16.block_bytes());
+            let instead = match format {
+                DType::Q2_K | DType::Q3_K | DType::IQ4_XS => DType::IQ4_NL,
+                DType::Q4_K => DType::Q5_0,
+                DType::Q5_K => DType::Q5_1,
+                DType::Q6_K => DType::Q8_0,
+                _ => DType::F16,
+            };
+            let of = |format: DType| format.row_bytes(weight.n_cols);
+            let row = of(format).or(of(instead)).unwrap_or(weight.n_cols * DType::F16.block_bytes());
             if weight.n_rows == 1 { weight.data.len() } else { weight.n_rows * row }
         };
         Ok(MemoryEstimate { weights: plan.weights.iter().map(stored).sum(), ..memory })

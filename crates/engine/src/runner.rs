@@ -90,6 +90,11 @@ impl Runner {
         self.executor.memory() + 4 * (self.logits.capacity() + self.vectors.capacity())
     }
 
+    /// The same, without what grows as logits are asked for.
+    pub(crate) fn executor_memory(&self) -> usize {
+        self.executor.memory()
+    }
+
     pub(crate) fn copy_page(&mut self, copy: PageCopy) {
         self.executor.copy_page(copy.group, copy.from, copy.to, copy.n_tokens);
     }

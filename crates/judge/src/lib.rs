@@ -13,6 +13,7 @@ mod eval;
 mod kl_base;
 mod logprob;
 mod perplexity;
+mod report;
 mod tasks;
 mod windows;
 
@@ -30,4 +31,5 @@ pub use perplexity::{
     Perplexity, PerplexityOptions, Progress, Protocol, TextPerplexity, perplexity, perplexity_of_tokens,
     save_kl_base, save_kl_base_of_tokens,
 };
+pub use report::{ModelReport, Report, Speed};
 pub use tasks::{Aggregation, Metric, Score, TASKS, Task, own_task, tasks};

@@ -16,6 +16,7 @@ mod ps;
 mod pull;
 mod push;
 mod quantize;
+mod report;
 mod rm;
 pub(crate) mod run;
 mod serve;
@@ -55,6 +56,7 @@ pub(crate) enum Command {
     Embed(embed::Arguments),
     Perplexity(perplexity::Arguments),
     Eval(Box<eval::Arguments>),
+    Report(report::Arguments),
     Bench(bench::Arguments),
     Doctor(doctor::Arguments),
 }
@@ -94,6 +96,7 @@ pub(crate) fn dispatch(command: Command, global: &Global, start: Instant) -> Res
         Command::Embed(arguments) => embed::run(&arguments, global),
         Command::Perplexity(arguments) => perplexity::run(&arguments, global),
         Command::Eval(arguments) => eval::run(&arguments, global),
+        Command::Report(arguments) => report::run(&arguments, global),
         Command::Bench(arguments) => bench::run(&arguments, global),
         Command::Doctor(arguments) => doctor::run(&arguments, global),
     }

@@ -19,7 +19,7 @@ pub(crate) fn golden() -> Vec<String> {
     folder::names(&golden_folder(), ".logits.bin")
 }
 
-fn golden_folder() -> PathBuf {
+pub(crate) fn golden_folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 

@@ -13,13 +13,13 @@ const WARM_UP: usize = 16;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Prompt,
     Generate,
 }
 
 impl Kind {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Prompt => "prompt",
             Kind::Generate => "generate",
@@ -28,14 +28,14 @@ impl Kind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Test {
-    pub(super) kind: Kind,
+pub(crate) struct Test {
+    pub(crate) kind: Kind,
     /// Tokens that are counted, of each sequence.
-    pub(super) n: usize,
+    pub(crate) n: usize,
     /// Tokens of each sequence that are in the cache before.
-    pub(super) depth: usize,
+    pub(crate) depth: usize,
     /// Sequences at once.
-    pub(super) parallel: usize,
+    pub(crate) parallel: usize,
 }
 
 impl fmt::Display for Test {
@@ -49,18 +49,18 @@ impl fmt::Display for Test {
 impl Test {
     /// Context of each sequence. The first token generated comes with the prompt; and a page of what the cache keeps cannot
     /// be shared when it is only partly filled.
-    pub(super) fn n_ctx(&self) -> usize {
+    pub(crate) fn n_ctx(&self) -> usize {
         self.depth.saturating_add(self.n).saturating_add(2 + 2 * whit_base::PAGE_TOKENS)
     }
 
     /// A run that is not counted: it brings the weights in, and wakes the cores.
-    pub(super) fn warm_up(&self, engine: &mut Engine) -> Result<()> {
+    pub(crate) fn warm_up(&self, engine: &mut Engine) -> Result<()> {
         let n = if self.kind == Kind::Generate { self.n.min(WARM_UP) } else { self.n };
         Test { n, ..*self }.measure(engine).map(|_| ())
     }
 
     /// Tokens per second of one run, of all sequences together.
-    pub(super) fn measure(&self, engine: &mut Engine) -> Result<f64> {
+    pub(crate) fn measure(&self, engine: &mut Engine) -> Result<f64> {
         let Test { kind, n, depth, parallel } = *self;
         engine.clear_prefixes();
         let n_vocab = engine.n_vocab();

@@ -7,7 +7,7 @@
 
 mod edit;
 mod formats;
-mod measure;
+pub(crate) mod measure;
 
 use std::io::{self, Write as _};
 use std::path::Path;
