@@ -58,6 +58,11 @@ pub enum FileError {
     #[error("{}: {problem}", path.display())]
     Split { path: PathBuf, problem: String },
 
+    /// A quantized matrix whose parts do not go together, or that is of no layout that is read.
+    #[error("{}: tensor `{tensor}`: {problem}; download the model again, or get it in another format, such as GGUF",
+            path.display())]
+    Packed { path: PathBuf, tensor: String, problem: String },
+
     /// The caller of the writer broke its contract.
     #[error("{}: cannot write this model file: {problem}", path.display())]
     Unwritable { path: PathBuf, problem: String },

@@ -2,7 +2,8 @@
 //! been checked against the length of the file that it came from, and nothing in a file can make it panic.
 //!
 //! Today: GGUF versions 2 and 3, whole or split, read through a memory map ([`Gguf`]) and written ([`GgufWriter`]); safetensors,
-//! one file or several with an index, in the same way ([`SafeTensors`], [`SafeTensorsWriter`]).
+//! one file or several with an index, in the same way ([`SafeTensors`], [`SafeTensorsWriter`]); quantized weights of folders
+//! ([`packed`]).
 //!
 //! ```
 //! # fn main() -> Result<(), whit_files::FileError> {
@@ -35,6 +36,7 @@ mod counted;
 mod error;
 mod gguf;
 mod mmap;
+pub mod packed;
 mod safetensors;
 
 pub use error::FileError;

@@ -12,6 +12,7 @@
 //! Left out: threads, SIMD, and which tensor gets which format.
 
 mod activation;
+mod assemble;
 mod codec;
 mod fit;
 mod grid_fit;
@@ -45,6 +46,7 @@ pub mod tq1_0;
 pub mod tq2_0;
 
 pub use activation::{ACT_GROUP, WIDE_ACT_GROUP, act_group, quantize_activations};
+pub use assemble::{assemble_row, levels};
 
 use crate::DType;
 use codec::Codec;
