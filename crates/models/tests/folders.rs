@@ -253,7 +253,7 @@ fn what_cannot_be_used_is_refused() {
         (json!({ "model_type": "phi", "hidden_act": "gelu_new", "qk_layernorm": true }), "norms on q and k"),
         (
             json!({ "quantization_config": { "quant_method": "gptq", "bits": 4 } }),
-            "it is quantized by `gptq`, which is not read; get the model in BF16",
+            "it is quantized by `gptq`, and none of its tensors is of a layout that is read",
         ),
         (json!({ "tie_word_embeddings": false }), "the tensor `lm_head.weight` is missing"),
     ];

@@ -37,7 +37,7 @@ use whit_base::quant::encode_row;
 use crate::{FileError, SafeTensor, SafeTensors};
 
 /// Rows that are decoded at a time.
-const TILE_ROWS: usize = 32;
+const TILE_ROWS: usize = 128;
 
 /// The values of a matrix, whatever they are packed in.
 trait Matrix: fmt::Debug + Send + Sync {
@@ -201,11 +201,6 @@ impl<'a> Source<'a> {
     /// A setting that is a number.
     fn number(&self, name: &str) -> Option<i64> {
         self.config.get(name).and_then(Value::as_i64)
-    }
-
-    /// A setting that is true.
-    fn is_set(&self, name: &str) -> bool {
-        self.config.get(name).and_then(Value::as_bool).unwrap_or(false)
     }
 
     fn find(&self, module: &str, part: &str) -> Option<&'a SafeTensor> {

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use whit_base::DType;
-use whit_files::{FileError, GgufWriter, SafeTensor, SafeTensors};
+use whit_base::{Bytes, DType};
+use whit_files::packed::{self, Packed};
+use whit_files::{FileError, GgufWriter, SafeTensors};
 
 use super::families::{self, Family};
 use super::names::{Place, Role, place};
@@ -26,6 +28,31 @@ pub struct Folder {
     settings: Settings,
     family: &'static Family,
     weights: SafeTensors,
+    /// The tensors as they would be without quantization.
+    stored: Vec<Stored>,
+}
+
+/// A tensor of the folder, or a quantized matrix that several of them make.
+#[derive(Debug)]
+struct Stored {
+    name: String,
+    shape: Vec<usize>,
+    /// `None`: the values cannot be computed with.
+    dtype: Option<DType>,
+    /// What the file calls its values.
+    kind: &'static str,
+    data: Bytes,
+    packed: Option<Arc<Packed>>,
+}
+
+impl Stored {
+    /// Under its new name.
+    fn renamed(&self, name: String, shape: &[usize], dtype: DType, change: Change) -> HfTensor {
+        match &self.packed {
+            Some(packed) => HfTensor::of_packed(name, packed.clone(), 0..packed.shape()[0], change),
+            None => HfTensor::new(name, shape, dtype, self.data.clone(), change),
+        }
+    }
 }
 
 impl Folder {
@@ -45,16 +72,10 @@ impl Folder {
             return Err(ModelError::Folder { path: path.to_owned(), problem });
         }
         let settings = settings(&config)?;
-        if let Some(quantization) = settings.object("quantization_config")? {
-            let method = quantization.opt_str("quant_method")?.unwrap_or("an unknown method");
-            let problem = format!(
-                "it is quantized by `{method}`, which is not read; get the model in BF16, F16 or F32, or as GGUF"
-            );
-            return Err(ModelError::Folder { path: path.to_owned(), problem });
-        }
         let family = families::find(&settings)?;
         let weights = SafeTensors::open_folder(path)?;
-        Ok(Folder { path: path.to_owned(), settings, family, weights })
+        let stored = stored(path, &settings, &weights)?;
+        Ok(Folder { path: path.to_owned(), settings, family, weights, stored })
     }
 
     /// Where it lies.
@@ -97,12 +118,11 @@ impl Folder {
         let heads = |role| family.n_heads(&self.settings, role);
         let (mut unknown, mut has_output) = (Vec::new(), false);
         let places = || family.names.iter().flat_map(|table| table.iter());
-        let classifies =
-            self.weights.tensors().iter().any(|tensor| match place(family.names, &tensor.name) {
-                Place::Here { gguf, .. } => gguf == encoder::HEAD_OUTPUT,
-                Place::Nowhere | Place::Unknown => false,
-            });
-        for tensor in self.weights.tensors() {
+        let classifies = self.stored.iter().any(|tensor| match place(family.names, &tensor.name) {
+            Place::Here { gguf, .. } => gguf == encoder::HEAD_OUTPUT,
+            Place::Nowhere | Place::Unknown => false,
+        });
+        for tensor in &self.stored {
             if family.left_out.iter().any(|part| tensor.name.starts_with(part)) {
                 continue;
             }
@@ -121,7 +141,7 @@ impl Folder {
                 }
                 has_output = true;
             }
-            let dtype = tensor.dtype().ok_or_else(|| ModelError::Folder {
+            let dtype = tensor.dtype.ok_or_else(|| ModelError::Folder {
                 path: self.path.clone(),
                 problem: format!(
                     "tensor `{}` is stored as {}, which cannot be run; get the model in BF16, F16 or F32, or as GGUF",
@@ -161,7 +181,7 @@ impl Folder {
             if name.role == Role::Squeezed {
                 shape.retain(|&n| n != 1);
             }
-            tensors.push(HfTensor::new(gguf, &shape, dtype, tensor.data.clone(), change));
+            tensors.push(tensor.renamed(gguf, &shape, dtype, change));
         }
         if let Some(first) = unknown.first() {
             return Err(ModelError::UnusedTensors { n: unknown.len(), first: first.to_string() });
@@ -177,13 +197,13 @@ impl Folder {
 
 impl Folder {
     /// The two tensors that stand one below the other in one.
-    fn halves(
-        &self,
-        names: [String; 2],
-        tensor: &SafeTensor,
-        dtype: DType,
-    ) -> Result<[HfTensor; 2], ModelError> {
+    fn halves(&self, names: [String; 2], tensor: &Stored, dtype: DType) -> Result<[HfTensor; 2], ModelError> {
         let n_rows = tensor.shape.first().copied().unwrap_or(0);
+        if let Some(packed) = tensor.packed.as_ref().filter(|_| n_rows.is_multiple_of(2)) {
+            let [one, other] = names;
+            let half = |name, rows| HfTensor::of_packed(name, packed.clone(), rows, Change::None);
+            return Ok([half(one, 0..n_rows / 2), half(other, n_rows / 2..n_rows)]);
+        }
         let middle = tensor.data.len() / 2;
         let mut shape = tensor.shape.clone();
         let parts = [tensor.data.slice(0..middle), tensor.data.slice(middle..tensor.data.len())];
@@ -205,7 +225,7 @@ impl Folder {
     }
 
     /// The table of positions, from the row of the first token on.
-    fn positions(&self, name: String, tensor: &SafeTensor, dtype: DType) -> Result<HfTensor, ModelError> {
+    fn positions(&self, name: String, tensor: &Stored, dtype: DType) -> Result<HfTensor, ModelError> {
         let first = (self.family.first_position)(&self.settings)? as usize;
         let n_rows = tensor.shape.first().copied().unwrap_or(0);
         let row_bytes = tensor.data.len() / n_rows.max(1);
@@ -225,6 +245,42 @@ impl Folder {
             }
         }
     }
+}
+
+/// The tensors of a folder: those that stand for themselves, and the matrices that a quantizer made several of.
+fn stored(path: &Path, settings: &Settings, weights: &SafeTensors) -> Result<Vec<Stored>, ModelError> {
+    let mut config = None;
+    for name in ["quantization_config", "compression_config", "quantization"] {
+        config = config.or(settings.object(name)?);
+    }
+    let beside = path.join("quantize_config.json");
+    if config.is_none() && beside.is_file() {
+        config = Some(Settings::new(&beside, object(&beside)?));
+    }
+    let packed = match &config {
+        Some(config) => packed::read(path, weights, config.fields())?,
+        None => packed::PackedTensors::default(),
+    };
+    let plain = weights.tensors().iter().filter(|tensor| !packed.parts.contains(&*tensor.name));
+    let mut all: Vec<Stored> = plain
+        .map(|tensor| Stored {
+            name: tensor.name.to_string(),
+            shape: tensor.shape.clone(),
+            dtype: tensor.dtype(),
+            kind: tensor.kind.name(),
+            data: tensor.data.clone(),
+            packed: None,
+        })
+        .collect();
+    all.extend(packed.matrices.into_iter().map(|matrix| Stored {
+        name: matrix.name().to_owned(),
+        shape: matrix.shape().to_vec(),
+        dtype: Some(matrix.dtype()),
+        kind: matrix.dtype().name(),
+        data: Bytes::from_vec(vec![]),
+        packed: Some(Arc::new(matrix)),
+    }));
+    Ok(all)
 }
 
 /// The settings in a JSON file. Of a model of more than text, those of the part for text.

@@ -6,7 +6,8 @@
 //! told from). What the converters of GGUF files would move, the rows of rotated queries and keys, stays too: the key
 //! `whit.rope_in_halves` says so. Versions 4 and 5 of `transformers` write different fields; both are read.
 //!
-//! To add a family: a file in `families/`, and a line in its list. Left out: quantized folders, pickles, vision towers.
+//! To add a family: a file in `families/`, and a line in its list. Quantized folders are unpacked into blocks as they are loaded
+//! (`whit_files::packed`). Left out: pickles, vision towers.
 //! Truth: `transformers` for what a field means, the converter of llama.cpp for what a key is called.
 
 mod back;

@@ -23,6 +23,11 @@ impl Settings {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
+    /// All of them.
+    pub(super) fn fields(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
         self.fields.get(name).filter(|value| !value.is_null())
     }

@@ -84,7 +84,7 @@ pub(super) fn stack(tensors: Vec<HfTensor>, folder: &Path) -> Result<Vec<HfTenso
         if parts.values().any(|part| part.shape() != first.shape() || part.dtype() != dtype) {
             return Err(broken(&name, "not all parts are alike"));
         }
-        let data = parts.values().map(|part| part.data().clone()).collect();
+        let data = parts.values().map(HfTensor::data).collect();
         stacked.push(HfTensor::of_parts(name, &shape, dtype, data));
     }
     let table = stacked.iter().find(|tensor| tensor.name() == EMBEDDINGS);

@@ -2,9 +2,12 @@
 //! what is to be done to them.
 
 use std::io::{self, Write};
+use std::ops::Range;
+use std::sync::Arc;
 
 use whit_base::quant::{decode_row, encode_row};
 use whit_base::{Bytes, DType};
+use whit_files::packed::Packed;
 
 /// Rows that are turned at a time.
 const TILE: usize = 64;
@@ -19,6 +22,8 @@ pub struct HfTensor {
     data: Bytes,
     /// Whole rows that follow, of a tensor that is put together of several.
     more: Vec<Bytes>,
+    /// Rows of a quantized matrix, which are unpacked when they are wanted; `data` is then empty.
+    packed: Option<(Arc<Packed>, Range<usize>)>,
     change: Change,
 }
 
@@ -46,15 +51,29 @@ pub(super) enum Change {
 impl HfTensor {
     /// `shape` is the file's, and `data` has just these values.
     pub(super) fn new(name: String, shape: &[usize], dtype: DType, data: Bytes, change: Change) -> HfTensor {
-        HfTensor { name, shape: shape.to_vec(), dtype, data, more: vec![], change: Change::None }
+        let shape = shape.to_vec();
+        HfTensor { name, shape, dtype, data, more: vec![], packed: None, change: Change::None }
             .changed(change)
+    }
+
+    /// Rows of a quantized matrix.
+    pub(super) fn of_packed(
+        name: String,
+        packed: Arc<Packed>,
+        rows: Range<usize>,
+        change: Change,
+    ) -> HfTensor {
+        let (shape, dtype) = ([rows.len(), packed.shape()[1]], packed.dtype());
+        let tensor = HfTensor::new(name, &shape, dtype, Bytes::from_vec(vec![]), Change::None);
+        HfTensor { packed: Some((packed, rows)), ..tensor }.changed(change)
     }
 
     /// The values of several tensors, one below the other, as they are.
     pub(super) fn of_parts(name: String, shape: &[usize], dtype: DType, parts: Vec<Bytes>) -> HfTensor {
         let mut parts = parts.into_iter();
         let data = parts.next().unwrap_or_else(|| Bytes::from_vec(vec![]));
-        HfTensor { name, shape: shape.to_vec(), dtype, data, more: parts.collect(), change: Change::None }
+        let (shape, more) = (shape.to_vec(), parts.collect());
+        HfTensor { name, shape, dtype, data, more, packed: None, change: Change::None }
     }
 
     /// With something to be done to the values, which were to stay as they are.
@@ -107,9 +126,24 @@ impl HfTensor {
         self.dtype
     }
 
-    /// The values as they are stored; of several parts, the first.
-    pub(super) fn data(&self) -> &Bytes {
-        &self.data
+    /// The values as they are stored; of several parts, the first. A quantized matrix is unpacked for it.
+    pub(super) fn data(&self) -> Bytes {
+        match &self.packed {
+            Some((packed, rows)) => Bytes::from_vec(packed.blocks(rows.clone())),
+            None => self.data.clone(),
+        }
+    }
+
+    /// The same tensor with its bytes in memory: as blocks, or as the exact values where they are to be written as floats.
+    fn unpacked(&self, packed: &Packed, rows: &Range<usize>, dtype: DType) -> HfTensor {
+        let tensor = HfTensor { packed: None, ..self.clone() };
+        if dtype == self.dtype {
+            return HfTensor { data: Bytes::from_vec(packed.blocks(rows.clone())), ..tensor };
+        }
+        let mut values = vec![0.0; rows.len() * packed.shape()[1]];
+        packed.values(rows.clone(), &mut values);
+        let data = Bytes::from_vec(values.iter().flat_map(|value| value.to_le_bytes()).collect());
+        HfTensor { dtype: DType::F32, data, ..tensor }
     }
 
     /// Rows and columns; a vector whose parts are moved counts as rows of one value.
@@ -137,6 +171,9 @@ impl HfTensor {
     pub(super) fn in_place(&self) -> (DType, Bytes) {
         let is_vector = self.shape.len() <= 1;
         let change = if matches!(self.change, Change::Pair { .. }) { Change::None } else { self.change };
+        if let Some((packed, rows)) = &self.packed {
+            return HfTensor { change, ..self.unpacked(packed, rows, self.dtype) }.in_place();
+        }
         if change == Change::None && (!is_vector || self.dtype == DType::F32) {
             return (self.dtype, self.data.clone());
         }
@@ -156,6 +193,9 @@ impl HfTensor {
     /// # Panics
     /// If rows are no whole number of the format's blocks.
     pub fn write(&self, dtype: DType, out: &mut dyn Write) -> io::Result<()> {
+        if let Some((packed, rows)) = &self.packed {
+            return self.unpacked(packed, rows, dtype).write(dtype, out);
+        }
         if self.change == Change::Transpose && self.dtype.block_len() > 1 {
             // Blocks lie along rows.
             return self.decoded().write(dtype, out);
@@ -239,19 +279,28 @@ impl HfTensor {
 pub(super) fn most_common(tensors: &[HfTensor]) -> DType {
     let count = |dtype: DType| -> usize {
         let matrices = tensors.iter().filter(|tensor| tensor.dtype == dtype && tensor.shape.len() > 1);
-        matrices.map(|tensor| tensor.data.len()).sum()
+        matrices.map(|tensor| tensor.shape.iter().product::<usize>()).sum()
     };
-    [DType::BF16, DType::F16, DType::F32].into_iter().max_by_key(|&dtype| count(dtype)).unwrap_or(DType::F32)
+    // Of formats with as many weights as each other, the last.
+    let all = FILE_TYPES.iter().rev().map(|(dtype, _)| *dtype);
+    all.max_by_key(|&dtype| count(dtype)).unwrap_or(DType::F32)
 }
+
+/// The formats that folders hold or become, with the numbers of llama.cpp's `llama_ftype`.
+const FILE_TYPES: [(DType, u32); 8] = [
+    (DType::F32, 0),
+    (DType::F16, 1),
+    (DType::BF16, 32),
+    (DType::Q4_0, 2),
+    (DType::Q4_1, 3),
+    (DType::Q5_0, 8),
+    (DType::Q5_1, 9),
+    (DType::Q8_0, 7),
+];
 
 /// The number of llama.cpp's `llama_ftype` for a file of this format.
 pub fn file_type(dtype: DType) -> u32 {
-    match dtype {
-        DType::F16 => 1,
-        DType::Q8_0 => 7,
-        DType::BF16 => 32,
-        _ => 0,
-    }
+    FILE_TYPES.iter().find(|(known, _)| *known == dtype).map_or(0, |(_, number)| *number)
 }
 
 #[cfg(test)]
