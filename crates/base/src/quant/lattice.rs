@@ -6,7 +6,8 @@
 //!
 //! Everything is relative to a scale `s`: a point `q` stands for `s·q`.
 
-/// Points that are listed for a combination of levels. With twice as many the error falls by less than one in a thousand.
+/// Points that are listed for a combination of levels. With twice as many, encoding takes one and a half times as long, and the
+/// error of rows of Qwen2.5-Coder 1.5B and SmolLM2 falls by at most four in a thousand.
 const NEAR: usize = 16;
 
 /// A grid of points with `V` values each.

@@ -17,7 +17,7 @@ unsafe fn bit<const N: u32>(x: __m512i) -> __mmask32 {
 }
 
 /// Points for the low eight bits of each half of a lane: two registers of points to a permutation, the upper bits choose
-/// between four. A gather would load each point by itself.
+/// between four.
 #[inline(always)]
 unsafe fn points256(p: *const u16, x: __m512i) -> __m512i {
     // SAFETY: as `Lanes` demands; a `Grid` is aligned to registers.
@@ -40,11 +40,17 @@ unsafe fn points512(p: *const u16, x: __m512i) -> __m512i {
     unsafe { _mm512_mask_blend_epi16(bit::<8>(x), points256(p, x), points256(p.add(256), x)) }
 }
 
-/// Points for the low ten bits.
+/// Points for all bits by two gathers of dwords, of which the points are the lower halves. For 1024 points they take as long as
+/// permutations, for 2048 half as long (Zen 5: a core multiplies 27 against 14 billion weights of IQ1_S in a second).
 #[inline(always)]
-unsafe fn points1024(p: *const u16, x: __m512i) -> __m512i {
-    // SAFETY: as in `points256`.
-    unsafe { _mm512_mask_blend_epi16(bit::<9>(x), points512(p, x), points512(p.add(512), x)) }
+unsafe fn gathered(p: *const u16, x: __m512i) -> __m512i {
+    // SAFETY: as `Lanes` demands; something may be read behind the last point of a `Grid`.
+    unsafe {
+        let low = _mm512_set1_epi32(0xffff);
+        let first = _mm512_i32gather_epi32::<2>(_mm512_and_si512(x, low), p.cast());
+        let second = _mm512_i32gather_epi32::<2>(_mm512_srli_epi32::<16>(x), p.cast());
+        _mm512_or_si512(_mm512_and_si512(first, low), _mm512_slli_epi32::<16>(second))
+    }
 }
 
 /// Sixteen rows with AVX-512 and VNNI.
@@ -81,8 +87,7 @@ impl Lanes for Wide {
             match N {
                 256 => points256(p, x),
                 512 => points512(p, x),
-                1024 => points1024(p, x),
-                _ => _mm512_mask_blend_epi16(bit::<10>(x), points1024(p, x), points1024(p.add(1024), x)),
+                _ => gathered(p, x),
             }
         }
     }
