@@ -8,7 +8,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use whit_base::DType;
-use whit_files::{GgufWriter, SafeTensorsWriter};
+use whit_base::quant::decode_row;
+use whit_files::{GgufWriter, SafeTensors, SafeTensorsWriter};
+use whit_models::hf::Folder;
 
 /// A folder with this configuration and a tensor, `model.embed_tokens.weight`.
 fn folder(at: &Path, config: &Value) {
@@ -367,4 +369,66 @@ fn what_ends_an_answer_is_told_by_several_files() {
     fs::write(path.join("generation_config.json"), r#"{"eos_token_id": "end"}"#).unwrap();
     let error = whit_models::vocab::tokenizer(&whit_models::open(&path).unwrap()).unwrap_err().to_string();
     assert!(error.contains("`eos_token_id` is \"end\", but must be a token id"), "{error}");
+}
+
+/// A quantized matrix under its module's name becomes the tensor that the plain one would be, in blocks, whatever the layout.
+#[test]
+fn quantized_matrices_take_their_places() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../files/tests/golden/packed");
+    let cases = fs::read_to_string(golden.join("cases.json")).unwrap();
+    let cases: serde_json::Map<String, Value> = serde_json::from_str(&cases).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    for (name, key, format) in [
+        ("gptq4-zeros", "quantization_config", DType::Q5_0),
+        ("compressed4", "quantization_config", DType::Q4_0),
+        ("mlx4", "quantization", DType::Q4_1),
+        ("nf4", "quantization_config", DType::Q8_0),
+        ("fp8", "quantization_config", DType::BF16),
+    ] {
+        let source = SafeTensors::open(golden.join(format!("{name}.safetensors"))).unwrap();
+        let mut tensors = vec![("model.embed_tokens.weight".to_owned(), "F32", vec![2, 4], vec![0; 32])];
+        for tensor in source.tensors().iter().filter(|tensor| tensor.name.starts_with("m.")) {
+            let part = tensor.name.strip_prefix("m").unwrap();
+            let name = format!("model.layers.0.mlp.down_proj{part}");
+            tensors.push((name, tensor.kind.name(), tensor.shape.clone(), tensor.data.to_vec()));
+        }
+        let path = place.path().join(name);
+        fs::create_dir(&path).unwrap();
+        let config = with(&sizes("llama"), json!({ key: cases[name]["config"] }));
+        fs::write(path.join("config.json"), config.to_string()).unwrap();
+        let mut header = serde_json::Map::new();
+        let mut data = Vec::new();
+        for (name, kind, shape, bytes) in tensors {
+            let span = [data.len(), data.len() + bytes.len()];
+            header.insert(name, json!({ "dtype": kind, "shape": shape, "data_offsets": span }));
+            data.extend(bytes);
+        }
+        let header = serde_json::to_vec(&header).unwrap();
+        let file = [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat();
+        fs::write(path.join("model.safetensors"), file).unwrap();
+
+        let gguf = whit_models::open(&path).unwrap();
+        let tensor = gguf.tensor("blk.0.ffn_down.weight").unwrap();
+        assert_eq!((tensor.n_rows(), tensor.n_cols(), tensor.dtype), (32, 64, format), "{name}");
+        let expected = &source.tensor("expected").unwrap().data;
+        let mut values = vec![0.0; 32 * 64];
+        decode_row(format, &gguf.tensor_bytes(tensor), &mut values);
+        for (value, expected) in values.iter().zip(expected.as_chunks::<4>().0) {
+            let expected = f32::from_le_bytes(*expected);
+            assert!(
+                (value - expected).abs() <= 5e-3 * expected.abs().max(0.2),
+                "{name}: {value}, not {expected}"
+            );
+        }
+        // In a file of floats, the values themselves.
+        let translation = Folder::open(&path).unwrap().translate().unwrap();
+        let tensor = translation.tensors.iter().find(|t| t.name() == "blk.0.ffn_down.weight").unwrap();
+        let mut written = Vec::new();
+        tensor.write(DType::F32, &mut written).unwrap();
+        let largest = values.iter().fold(0f32, |most, value| most.max(value.abs()));
+        for (value, expected) in written.as_chunks::<4>().0.iter().zip(expected.as_chunks::<4>().0) {
+            let error = (f32::from_le_bytes(*value) - f32::from_le_bytes(*expected)).abs();
+            assert!(error <= 1e-6 * largest, "{name}");
+        }
+    }
 }
