@@ -35,7 +35,7 @@ impl Format for MXFP4 {
         unsafe {
             for g in 0..n {
                 let p = 17 * g;
-                // An exponent of 0 is 2^-128, beside which nothing is different from 0.
+                // Here the least exponent gives 0 instead of 2^-128, the largest infinity instead of 2^127.
                 let s = L::from_bits(L::shl(L::and(L::column(rows, p), L::set1(255)), 23));
                 out.scale(g, L::mul(s, L::set1_f(0.5)));
                 let x = L::columns(rows, p + 1);
