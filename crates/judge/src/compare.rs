@@ -3,7 +3,8 @@
 //!
 //! McNemar's test is the exact one, of the pairs of which one is right and one wrong (Q. McNemar 1947; exact form: a
 //! two-sided binomial test). The bootstrap draws documents anew 10,000 times (B. Efron 1979; percentile interval), always with the
-//! same random numbers.
+//! same random numbers. From a handful of pairs that differ it would learn too little; there the interval is that of A. Agresti and Y. Min
+//! (2005), who add half a pair of each kind.
 
 use std::collections::HashMap;
 
@@ -13,6 +14,8 @@ use crate::JudgeError;
 use crate::eval::TaskResult;
 
 const RESAMPLES: usize = 10_000;
+/// So many pairs of right and wrong must there be for the bootstrap.
+const ENOUGH: usize = 10;
 /// Below this, a difference is taken for one.
 const LEVEL: f64 = 0.05;
 
@@ -119,7 +122,10 @@ fn of_pairs(task: &str, metric: String, pairs: &[(f64, f64)]) -> Comparison {
         b,
         difference,
         error: if pairs.len() > 1 { (squares / (n - 1.0) / n).sqrt() } else { 0.0 },
-        interval: (at(0.025), at(0.975)),
+        interval: match disagreements {
+            Some((only_a, only_b)) if only_a + only_b < ENOUGH => agresti_min(pairs.len(), only_a, only_b),
+            _ => (at(0.025), at(0.975)),
+        },
         disagreements,
         p,
     }
@@ -133,6 +139,14 @@ fn resample(values: &[f64]) -> Vec<f64> {
     let mut means: Vec<f64> = (0..RESAMPLES).map(|_| mean()).collect();
     means.sort_unstable_by(f64::total_cmp);
     means
+}
+
+/// Where the difference of `n` pairs lies, of which so many are right on one side alone.
+fn agresti_min(n: usize, only_a: usize, only_b: usize) -> (f64, f64) {
+    let (n, a, b) = (n as f64 + 2.0, only_a as f64 + 0.5, only_b as f64 + 0.5);
+    let middle = (b - a) / n;
+    let half = 1.959_964 * (a + b - (b - a).powi(2) / n).sqrt() / n;
+    (middle - half, middle + half)
 }
 
 /// How likely it is that of `a + b` throws of a coin so many or more fall on one side.
@@ -191,7 +205,17 @@ mod tests {
         assert!((worse.interval.0 - (worse.difference - half)).abs() < 0.003, "{worse:?}");
         check(&pairs([400, 500, 30, 70]), Verdict::Better);
         check(&pairs([400, 500, 48, 52]), Verdict::NoDifference);
-        check(&pairs([10, 10, 0, 0]), Verdict::NoDifference);
+        let none = check(&pairs([10, 10, 0, 0]), Verdict::NoDifference);
+        // 1.96 / 22 to each side.
+        assert!(
+            (none.interval.1 - 0.089_089).abs() < 1e-5 && none.interval.0 == -none.interval.1,
+            "{none:?}"
+        );
+        let few = check(&pairs([15, 20, 4, 1]), Verdict::NoDifference);
+        assert!(
+            (few.interval.0 + 0.18368).abs() < 1e-4 && (few.interval.1 - 0.04082).abs() < 1e-4,
+            "{few:?}"
+        );
         let values: Vec<(f64, f64)> =
             (0..200).map(|i| (-2.0 - f64::from(i % 7), -2.1 - f64::from(i % 7))).collect();
         check(&values, Verdict::Worse);

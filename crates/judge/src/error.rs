@@ -84,15 +84,12 @@ pub enum JudgeError {
         /// The position in it.
         position: usize,
     },
-    /// A prediction of a document's answer that is no number.
+    /// A prediction of an answer that is no number.
     #[error(
-        "the model's prediction for a text of group member {document} is not a number: its weights are damaged, or the \
-         computation overflowed; check the model file's digest"
+        "the model's prediction of an answer is not a number: its weights are damaged, or the computation overflowed; check \
+         the model file's digest"
     )]
-    NoScore {
-        /// Which of the texts that ran together.
-        document: usize,
-    },
+    NoScore,
     /// No file with the documents of a task.
     #[error(
         "{}: no documents of {task}; put them there as `{}`, or let them be fetched without --data",

@@ -26,16 +26,13 @@ pub(super) fn score(engine: &mut Engine, stems: &[Stem]) -> Result<Vec<Vec<(f64,
     let most = engine.n_ctx() + 1;
     let mut scores: Vec<Vec<(f64, bool)>> =
         stems.iter().map(|stem| vec![(0.0, true); stem.endings.len()]).collect();
-    let mut failed = None;
-    let mut add =
-        |score: &mut (f64, bool), logits: &[f32], softmax: &Softmax, token: u32, document: usize| {
-            let ll = logits.get(token as usize).map_or(f64::NAN, |&logit| softmax.log_probability(logit));
-            if ll.is_nan() {
-                failed.get_or_insert(document);
-            }
-            score.0 += ll;
-            score.1 &= first_greatest(logits) == token as usize;
-        };
+    let mut is_sound = true;
+    let mut add = |score: &mut (f64, bool), logits: &[f32], softmax: &Softmax, token: u32| {
+        let ll = logits.get(token as usize).map_or(f64::NAN, |&logit| softmax.log_probability(logit));
+        is_sound &= !ll.is_nan();
+        score.0 += ll;
+        score.1 &= first_greatest(logits) == token as usize;
+    };
 
     // Stems whose longest text fits; the others' endings each with a context of their own, cut off at the front.
     let fits = |stem: &Stem| {
@@ -54,7 +51,7 @@ pub(super) fn score(engine: &mut Engine, stems: &[Stem]) -> Result<Vec<Vec<(f64,
         let (index, softmax) = (whole[at], Softmax::of(logits));
         for (ending, score) in stems[index].endings.iter().zip(&mut scores[index]) {
             if let Some(&token) = ending.first() {
-                add(score, logits, &softmax, token, index);
+                add(score, logits, &softmax, token);
             }
         }
     })?;
@@ -84,10 +81,7 @@ pub(super) fn score(engine: &mut Engine, stems: &[Stem]) -> Result<Vec<Vec<(f64,
     engine.evaluate_shared(&inputs, &mut |input, position, logits| {
         let (index, at, tokens, _) = &rest[input];
         let softmax = Softmax::of(logits);
-        add(&mut scores[*index][*at], logits, &softmax, tokens[position + 1], *index);
+        add(&mut scores[*index][*at], logits, &softmax, tokens[position + 1]);
     })?;
-    match failed {
-        Some(document) => Err(JudgeError::NoScore { document }),
-        None => Ok(scores),
-    }
+    if is_sound { Ok(scores) } else { Err(JudgeError::NoScore) }
 }
