@@ -7,6 +7,32 @@ pub(crate) fn bytes(n: u64) -> String {
     scaled(n as f64, &["B", "kB", "MB", "GB", "TB"], " ")
 }
 
+/// The way back: `900MB`, `1.5 GiB`, `12345`.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 10] = [
+        ("KIB", 1 << 10),
+        ("MIB", 1 << 20),
+        ("GIB", 1 << 30),
+        ("KB", 1000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("K", 1000),
+        ("M", 1_000_000),
+        ("G", 1_000_000_000),
+        ("B", 1),
+    ];
+    let upper = text.trim().to_ascii_uppercase();
+    let unit = UNITS.iter().find_map(|(name, factor)| Some((upper.strip_suffix(name)?, *factor)));
+    let (number, factor) = unit.unwrap_or((&upper, 1));
+    let number: f64 = number.trim().parse().map_err(|_| "write a size: 900MB or 1.5GiB".to_owned())?;
+    let bytes = number * factor as f64;
+    if (1.0..1e18).contains(&bytes) {
+        Ok(bytes as u64)
+    } else {
+        Err("choose a size from 1 byte up".to_owned())
+    }
+}
+
 /// Memory: `93.8 MiB`, in powers of 1024.
 pub(crate) fn memory(n: u64) -> String {
     let mut value = n as f64;
@@ -69,6 +95,17 @@ mod tests {
             (12_345_678_901_234_567, "12345.7 TB"),
         ] {
             assert_eq!(bytes(n), expected);
+        }
+        for (text, expected) in [
+            ("900MB", Ok(900_000_000)),
+            ("1.5 GiB", Ok(3 << 29)),
+            ("12345", Ok(12_345)),
+            ("2g", Ok(2_000_000_000)),
+            ("7 B", Ok(7)),
+            ("many", Err("write a size: 900MB or 1.5GiB".to_owned())),
+            ("-1MB", Err("choose a size from 1 byte up".to_owned())),
+        ] {
+            assert_eq!(parse_bytes(text), expected, "{text}");
         }
         for (n, expected) in
             [(1023, "1023 B"), (1024, "1.00 KiB"), (98_362_432, "93.8 MiB"), (1 << 30, "1.00 GiB")]

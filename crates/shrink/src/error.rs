@@ -78,6 +78,14 @@ pub enum ShrinkError {
         /// What is wrong with it.
         problem: String,
     },
+    /// No choice of formats is that small.
+    #[error(
+        "no choice of formats makes the model that small: the smallest takes {excess} bytes more; allow it more"
+    )]
+    Budget {
+        /// Bytes of the smallest over those allowed.
+        excess: u64,
+    },
     /// Who asked for it has it stopped.
     #[error("stopped; nothing was written")]
     Stopped,

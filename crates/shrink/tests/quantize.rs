@@ -13,7 +13,10 @@ use whit_base::DType;
 use whit_base::quant::{decode_row, encode_row, error_bound};
 use whit_engine::{Engine, EngineOptions, Evaluation};
 use whit_files::{Gguf, GgufWriter};
-use whit_shrink::{Formats, Mix, QuantizeOptions, Quantized, ShrinkError, quantize};
+use whit_shrink::{
+    Budget, CalibrationOptions, Formats, Mix, QuantizeOptions, Quantized, ShrinkError, calibrate_on_tokens,
+    fit_budget, quantize,
+};
 
 fn golden() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/golden")
@@ -177,4 +180,35 @@ fn quantizing_again_is_told() {
     assert_eq!(done.requantized(), None);
     assert_eq!(fs::read(&from).unwrap().len() as u64, fs::metadata(&from).unwrap().len());
     assert_eq!(done.bits_per_weight(), 8.5);
+}
+
+#[test]
+fn a_budget_is_kept_and_spent() {
+    let place = tempfile::tempdir().unwrap();
+    let from = golden().join("llama-gqa-llama3.gguf");
+    let source = Gguf::open(&from).unwrap();
+    let tokens: Vec<u32> = (0..48).map(|i| 4 + i * 7 % 60).collect();
+    let engine = EngineOptions { ctx: Some(64), ..EngineOptions::default() };
+    let calibration = CalibrationOptions { chunk_size: 48, output: true, ..CalibrationOptions::default() };
+    let mut loaded = Engine::load(&from, &engine).unwrap();
+    let imatrix = calibrate_on_tokens(&mut loaded, &tokens, None, &calibration, &mut |_| {}).unwrap();
+    let fit = |budget| fit_budget(&source, &imatrix, &tokens, budget, &engine, &mut |_| {});
+    let mut last = f64::INFINITY;
+    // Rows of 32: the smallest format has 4.25 or 4.5 bits, the largest 8.5; norms have 32.
+    for bits in [5.0, 5.5, 6.5, 8.0] {
+        let fitted = fit(Budget::BitsPerWeight(bits)).unwrap();
+        assert!(fitted.divergence < last, "{bits} bits: {}, with fewer {last}", fitted.divergence);
+        last = fitted.divergence;
+        let to = place.path().join(format!("{bits}.gguf"));
+        let formats = Formats { chosen: fitted.formats, ..Formats::of(Mix::Q4_K_M) };
+        let options = QuantizeOptions { formats, ..options(Mix::Q4_K_M) };
+        let done = quantize(&from, &to, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+        let got = done.bits_per_weight();
+        assert!(got <= bits && got > bits - 0.4, "{bits} bits: {got}");
+        // A file as large as this one is had by its size, too.
+        let by_size = fit(Budget::FileBytes(done.file_bytes + 1024)).unwrap();
+        assert!(by_size.divergence <= last * 1.0001, "{bits} bits: {} by size, {last}", by_size.divergence);
+    }
+    let said = fit(Budget::BitsPerWeight(3.0)).unwrap_err().to_string();
+    assert!(said.starts_with("no choice of formats makes the model that small"), "{said}");
 }

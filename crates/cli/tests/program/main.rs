@@ -7,6 +7,7 @@ mod commands;
 mod common;
 mod created;
 mod folders;
+mod quantize;
 mod refusals;
 mod run;
 #[cfg(unix)]

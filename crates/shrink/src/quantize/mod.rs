@@ -3,6 +3,7 @@
 //! The output is a GGUF file whatever the source is. Tensors are gone through one by one: of each, no more is in memory than what
 //! it becomes, and a row of it per thread. The file appears under its name when it is whole.
 
+mod budget;
 mod encode;
 mod mix;
 mod names;
@@ -16,6 +17,7 @@ use std::path::Path;
 
 use whit_base::DType;
 
+pub use budget::{Budget, BudgetProgress, Fitted, fit_budget};
 pub use mix::Mix;
 pub use names::format_named;
 pub use plan::{Choice, Formats, TensorRule};
@@ -62,6 +64,8 @@ pub struct Quantized {
     pub bytes_after: u64,
     /// Bytes of the file.
     pub file_bytes: u64,
+    /// Matrices in formats that are of little use where it is not known which columns count, of which nothing was known.
+    pub n_blind: usize,
 }
 
 impl Quantized {
@@ -105,7 +109,7 @@ pub fn quantize(
             return Err(ShrinkError::Exists { path: to.to_owned() });
         }
     }
-    let Source { metadata, mut head, tensors } = Source::open(from)?;
+    let Source { metadata, mut head, tensors, .. } = Source::open(from)?;
     let importance = options.importance.as_ref();
     let choices = plan::plan(&metadata, &tensors, &options.formats, importance.is_some())?;
     head.set("general.quantization_version", QUANTIZATION_VERSION);
@@ -121,10 +125,9 @@ pub fn quantize(
     for choice in &choices {
         head.declare(&choice.tensor, choice.to, &choice.shape);
     }
-    let n_threads =
-        options.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+    let n_threads = n_threads(options.threads);
     let n_values = choices.iter().map(Choice::n_values).sum();
-    let (mut n_done, mut bytes_before, mut bytes_after) = (0, 0, 0);
+    let (mut n_done, mut bytes_before, mut bytes_after, mut n_blind) = (0, 0, 0, 0);
     let mut out = head.create(to)?;
     for (tensor, choice) in tensors.iter().zip(&choices) {
         if report(QuantizeProgress { n_done, n_values }).is_break() {
@@ -137,6 +140,9 @@ pub fn quantize(
             out.write(&choice.tensor, &bytes)?;
         } else {
             let known = importance.and_then(|(imatrix, _)| imatrix.importance(&choice.tensor, &choice.shape));
+            let needs_it =
+                options.formats.mix.needs_importance(choice.to) && choice.tensor.starts_with("blk.");
+            n_blind += usize::from(needs_it && known.is_none());
             let job = Job {
                 name: &choice.tensor,
                 bytes: &bytes,
@@ -150,7 +156,12 @@ pub fn quantize(
         n_done += choice.n_values();
     }
     let file_bytes = out.finish()?;
-    Ok(Quantized { choices, n_values, bytes_before, bytes_after, file_bytes })
+    Ok(Quantized { choices, n_values, bytes_before, bytes_after, file_bytes, n_blind })
+}
+
+/// As many as are asked for, or as this process may use.
+fn n_threads(asked: Option<usize>) -> usize {
+    asked.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1).max(1)
 }
 
 /// Whether both names are of one file.

@@ -45,6 +45,8 @@ pub struct Formats {
     pub pure: bool,
     /// In place of what the mix says: the first rule that applies.
     pub rules: Vec<TensorRule>,
+    /// What single tensors get, by their names, if no rule applies: see [`fit_budget`](crate::fit_budget).
+    pub chosen: BTreeMap<String, DType>,
     /// For the output projection, which in many models is the embedding table.
     pub output: Option<DType>,
     /// For the embedding table.
@@ -54,7 +56,7 @@ pub struct Formats {
 impl Formats {
     /// A mix as the field has it.
     pub fn of(mix: Mix) -> Formats {
-        Formats { mix, pure: false, rules: vec![], output: None, embedding: None }
+        Formats { mix, pure: false, rules: vec![], chosen: BTreeMap::new(), output: None, embedding: None }
     }
 }
 
@@ -149,7 +151,8 @@ fn wanted(name: &str, place: &Place, formats: &Formats, facts: &Facts) -> DType 
     });
     let embedding = formats.embedding.filter(|_| place.role == Role::Embedding);
     let own = || if formats.pure { formats.mix.format() } else { choose(formats.mix, place, facts) };
-    rule.or(output).or(embedding).unwrap_or_else(own)
+    let chosen = formats.chosen.get(name).copied();
+    rule.or(output).or(embedding).or(chosen).unwrap_or_else(own)
 }
 
 fn key(metadata: &Metadata, name: &str) -> Result<String, ShrinkError> {
@@ -179,7 +182,7 @@ fn facts(metadata: &Metadata, tensors: &[Tensor], has_importance: bool) -> Resul
 }
 
 /// The layer that a tensor belongs to: `3` of `blk.3.attn_q.weight`.
-fn layer(name: &str) -> Option<usize> {
+pub(super) fn layer(name: &str) -> Option<usize> {
     name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
 }
 
@@ -201,11 +204,14 @@ fn places(tensors: &[Tensor], n_layers: usize, has_experts: bool) -> Vec<Place> 
         let of_kind = seen.get(&kind(role)).copied().unwrap_or(0);
         let (index, n) = match role {
             // Those of experts may be many in a layer.
-            Role::Down if has_experts => (layer(tensor.name()).unwrap_or(index[i]), n_layers),
-            Role::Down => (index[i], n_layers),
+            Role::Down | Role::Up | Role::Gate if has_experts => {
+                (layer(tensor.name()).unwrap_or(index[i]), n_layers)
+            }
+            Role::Down | Role::Up | Role::Gate => (index[i], n_layers),
             _ => (index[i], of_kind),
         };
-        Place { role, index, n, n_cols: tensor.shape().last().copied().unwrap_or(1) }
+        let n_cols = tensor.shape().last().copied().unwrap_or(1);
+        Place { role, index, n, n_cols, is_of_experts: tensor.shape().len() > 2 }
     };
     tensors.iter().enumerate().map(place).collect()
 }

@@ -12,6 +12,8 @@ use crate::convert::{InGgufTerms, stored_as};
 
 /// A model as it is.
 pub(super) struct Source {
+    /// Bytes of the file that are no tensor's.
+    pub(super) overhead: u64,
     pub(super) metadata: Metadata,
     /// The same metadata, ready to be written.
     pub(super) head: GgufWriter,
@@ -25,7 +27,8 @@ impl Source {
             let InGgufTerms { head, tensors, .. } = InGgufTerms::of(path)?;
             // The keys can only be read back from a file; one without tensors does.
             let metadata = head.clone().assemble(path, 0, vec![])?.metadata().clone();
-            return Ok(Source { metadata, head, tensors: tensors.into_iter().map(Tensor::Folder).collect() });
+            let tensors = tensors.into_iter().map(Tensor::Folder).collect();
+            return Ok(Source { overhead: 0, metadata, head, tensors });
         }
         Ok(Source::of(&Gguf::open(path)?))
     }
@@ -38,7 +41,9 @@ impl Source {
         }
         let tensor = |info: &TensorInfo| Tensor::File { info: info.clone(), data: gguf.tensor_bytes(info) };
         let tensors = gguf.tensors().iter().map(tensor).collect();
-        Source { metadata: gguf.metadata().clone(), head, tensors }
+        let of_tensors: usize = gguf.tensors().iter().map(|tensor| tensor.n_bytes()).sum();
+        let overhead = gguf.n_bytes().saturating_sub(of_tensors) as u64;
+        Source { overhead, metadata: gguf.metadata().clone(), head, tensors }
     }
 }
 

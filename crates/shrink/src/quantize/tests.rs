@@ -126,7 +126,11 @@ fn mixes_are_the_fields() {
         let mut words = line.split(' ');
         let (model, file_type, imatrix) =
             (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
-        let Some(mix) = Mix::all().find(|mix| mix.name() == file_type) else { continue };
+        let mix: Mix = file_type.parse().unwrap();
+        if mix == Mix::MXFP4 && !["eight", "four"].contains(&model) {
+            // Where llama.cpp makes it Q8_0.
+            continue;
+        }
         let choices = planned(&sources[model], &Formats::of(mix), imatrix == "imatrix");
         for word in words {
             let (kind, expected) = word.split_once('=').unwrap();
@@ -147,7 +151,7 @@ fn mixes_are_the_fields() {
             }
         }
     }
-    assert!(n_checked > 20_000, "{n_checked} tensors are too few");
+    assert!(n_checked > 30_000, "{n_checked} tensors are too few");
 }
 
 #[test]

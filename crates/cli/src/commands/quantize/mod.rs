@@ -1,5 +1,8 @@
 //! `whit quantize`: a model in fewer bits, and what that cost.
 
+mod budget;
+mod cost;
+
 use std::io::{self, IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -10,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use whit_base::DType;
 use whit_engine::CancelToken;
 use whit_shrink::{
-    CalibrationOptions, Choice, Formats, Imatrix, Mix, QuantizeOptions, QuantizeProgress, Quantized,
+    Budget, CalibrationOptions, Choice, Formats, Imatrix, Mix, QuantizeOptions, QuantizeProgress, Quantized,
     ShrinkError, TensorRule, format_named, plan_quantize, quantize,
 };
 
@@ -27,9 +30,18 @@ pub(crate) struct Arguments {
     model: String,
 
     /// What to make of it: q8_0, q6_k, q5_k_m, q5_k_s, q5_1, q5_0, q4_k_m, q4_k_s, q4_1, q4_0, iq4_nl, iq4_xs, q3_k_l, q3_k_m,
-    /// q3_k_s, q2_k, q2_k_s, f16, bf16 or f32
-    #[arg(long, value_name = "TYPE")]
-    to: Mix,
+    /// q3_k_s, q2_k, q2_k_s, iq3_m, iq3_s, iq3_xs, iq3_xxs, iq2_m, iq2_s, iq2_xs, iq2_xxs, iq1_m, iq1_s, tq2_0, tq1_0, mxfp4, nvfp4,
+    /// f16, bf16 or f32
+    #[arg(long, value_name = "TYPE", required_unless_present_any = ["target_bpw", "target_size"])]
+    to: Option<Mix>,
+
+    /// In place of a type: so many bits for each weight, all told, spent where they serve predictions best
+    #[arg(long, value_name = "BITS", conflicts_with_all = ["to", "target_size", "pure"], value_parser = bits)]
+    target_bpw: Option<f64>,
+
+    /// The same by the size of the file: 900MB, 1.5GiB
+    #[arg(long, value_name = "SIZE", conflicts_with_all = ["to", "pure"], value_parser = units::parse_bytes)]
+    target_size: Option<u64>,
 
     /// The file to write [default: MODEL-TYPE.gguf, here]
     #[arg(long, short, value_name = "FILE")]
@@ -61,6 +73,14 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     imatrix: Option<PathBuf>,
 
+    /// The text on which the cost is measured, source against result [default: a short one of many kinds]
+    #[arg(long, value_name = "FILE")]
+    measure: Option<PathBuf>,
+
+    /// Do not measure the cost
+    #[arg(long, conflicts_with = "measure")]
+    no_measure: bool,
+
     /// Say what each tensor would become, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -79,22 +99,24 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     let found = models::find(global, &arguments.model)?;
-    let to = arguments.output.clone().unwrap_or_else(|| default_name(&found.name, arguments.to));
+    let to = arguments.output.clone().unwrap_or_else(|| default_name(&found.name, &arguments.label()));
     if !to.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) {
         return Err(Usage(format!("{}: give the new file a name that ends in .gguf", to.display())).into());
     }
-    let options = QuantizeOptions {
-        formats: Formats {
-            mix: arguments.to,
-            pure: arguments.pure,
-            rules: arguments.tensor.clone(),
-            output: arguments.output_type,
-            embedding: arguments.embedding_type,
-        },
-        importance: importance(arguments, &found.path)?,
-        threads: arguments.engine.threads,
-        replace: arguments.force,
+    let text = arguments.measure.as_deref().map(input::file).transpose()?;
+    let mut formats = Formats {
+        pure: arguments.pure,
+        rules: arguments.tensor.clone(),
+        output: arguments.output_type,
+        embedding: arguments.embedding_type,
+        ..Formats::of(arguments.to.unwrap_or(Mix::Q4_K_M))
     };
+    let importance = match arguments.budget() {
+        Some(budget) => Some(budget::fit(arguments, budget, &found.path, &mut formats)?),
+        None => importance(arguments, &found.path)?,
+    };
+    let options =
+        QuantizeOptions { formats, importance, threads: arguments.engine.threads, replace: arguments.force };
     if arguments.dry_run {
         return dry_run(&plan_quantize(&found.path, &options)?);
     }
@@ -124,8 +146,32 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         units::bytes(done.bytes_before),
         units::time(start.elapsed())
     );
-    remarks(&done, arguments.to);
+    remarks(&done, &arguments.label());
+    if !arguments.no_measure {
+        cost::measure(&found.path, &to, text.as_deref(), &arguments.engine)?;
+    }
     Ok(())
+}
+
+impl Arguments {
+    /// What the user asks for, in a word.
+    fn label(&self) -> String {
+        match (self.to, self.budget()) {
+            (Some(mix), _) => mix.to_string(),
+            (None, Some(Budget::BitsPerWeight(bits))) => format!("{bits}bpw"),
+            (None, Some(Budget::FileBytes(n))) => units::bytes(n).replace(' ', ""),
+            (None, None) => String::new(),
+        }
+    }
+
+    fn budget(&self) -> Option<Budget> {
+        self.target_bpw.map(Budget::BitsPerWeight).or(self.target_size.map(Budget::FileBytes))
+    }
+}
+
+fn bits(text: &str) -> Result<f64, String> {
+    let bits: f64 = text.parse().map_err(|_| "a number is needed: 4.25".to_owned())?;
+    if (1.0..=16.0).contains(&bits) { Ok(bits) } else { Err("choose from 1 to 16".to_owned()) }
 }
 
 /// What is known of the columns of the weights.
@@ -158,17 +204,23 @@ fn dry_run(choices: &[Choice]) -> Result<()> {
 }
 
 /// What a user should know of the result.
-fn remarks(done: &Quantized, mix: Mix) {
+fn remarks(done: &Quantized, asked: &str) {
     if let Some(format) = done.requantized() {
         note!(
             "the source was quantized already ({format}), so its errors add to the new ones; start from F16 or BF16 where you can"
+        );
+    }
+    if done.n_blind > 0 {
+        note!(
+            "{} tensors are in formats that are of little use without an importance matrix; give a text (--calibrate) or a file (--imatrix)",
+            done.n_blind
         );
     }
     let other: Vec<_> = done.choices.iter().filter(|choice| choice.to != choice.wanted).collect();
     if let Some(first) = other.first() {
         note!(
             "{} tensors have rows that are no whole number of {} blocks (such as {}) and are stored in the next larger format that fits; \
-             {mix} would otherwise be smaller",
+             {asked} would otherwise be smaller",
             other.len(),
             first.wanted,
             first.tensor,
@@ -177,7 +229,7 @@ fn remarks(done: &Quantized, mix: Mix) {
 }
 
 /// `MODEL-TYPE.gguf`, where MODEL is the last part of the model's name.
-fn default_name(model: &str, mix: Mix) -> PathBuf {
+fn default_name(model: &str, label: &str) -> PathBuf {
     let last = model.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or("model");
     let stem = last.strip_suffix(".gguf").unwrap_or(last);
     let plain = Mix::all().find_map(|mix| {
@@ -186,7 +238,7 @@ fn default_name(model: &str, mix: Mix) -> PathBuf {
     });
     let stem: String =
         plain.unwrap_or(stem).chars().map(|c| if matches!(c, ':' | '=') { '-' } else { c }).collect();
-    PathBuf::from(format!("{stem}-{mix}.gguf"))
+    PathBuf::from(format!("{stem}-{label}.gguf"))
 }
 
 fn tensor_rule(text: &str) -> Result<TensorRule, String> {
@@ -232,7 +284,7 @@ mod tests {
             ("hf:owner/Repo/", "Repo-Q4_K_M.gguf"),
             ("é8_0.gguf", "é8_0-Q4_K_M.gguf"),
         ] {
-            assert_eq!(default_name(model, Mix::Q4_K_M), PathBuf::from(expected), "{model}");
+            assert_eq!(default_name(model, "Q4_K_M"), PathBuf::from(expected), "{model}");
         }
     }
 }
