@@ -11,7 +11,7 @@ use super::experts::ExpertsStep;
 use super::pooling::PoolStep;
 use super::streams::MixStep;
 use crate::kernels::attention::{bias_row, padded_head_dim};
-use crate::kernels::rows::rope_table_len;
+use crate::kernels::rows::{SUMS_OF_16, rope_table_len};
 use crate::kernels::{Kernels, QuantMatrix};
 use crate::memory::Memory;
 
@@ -253,7 +253,7 @@ pub(crate) fn allocate_rows(
         let q = Memory::of::<i8>(n_rows * q_stride, what)?;
         let d = Memory::of::<f32>(n_rows * d_stride, what)?;
         let sum32 = Memory::of::<f32>(n_rows * d_stride, what)?;
-        let sum16 = Memory::of::<f32>(n_rows * sum16_stride, what)?;
+        let sum16 = Memory::of::<f32>(if SUMS_OF_16 { n_rows * sum16_stride } else { 0 }, what)?;
         let total32 = Memory::of::<i16>(n_rows * d_stride, what)?;
         let total16 = Memory::of::<i16>(n_rows * sum16_stride, what)?;
         let matrix = QuantMatrix {

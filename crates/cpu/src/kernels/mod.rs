@@ -49,7 +49,7 @@ impl QuantMatrix {
                 q: self.q.add(m * self.q_stride),
                 d: self.d.add(m * self.d_stride),
                 sum32: self.sum32.add(m * self.d_stride),
-                sum16: self.sum16.add(m * self.sum16_stride),
+                sum16: self.sum16.wrapping_add(m * self.sum16_stride),
                 total32: self.total32.add(m * self.d_stride),
                 total16: self.total16.add(m * self.sum16_stride),
                 group: self.group,

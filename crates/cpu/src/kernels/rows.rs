@@ -6,6 +6,9 @@ use whit_base::{Activation, RopeStyle};
 
 use crate::simd::{Simd, exp, tanh};
 
+/// Whether kernels read [`QuantRow::sum16`]; what nobody reads would only push other things out of the caches.
+pub(crate) const SUMS_OF_16: bool = cfg!(target_arch = "aarch64");
+
 /// A row rounded to 8-bit groups, padded with zeros so that kernels may read whole registers past its end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QuantRow {
@@ -15,7 +18,7 @@ pub(crate) struct QuantRow {
     pub(crate) d: *mut f32,
     /// `d * sum(q)` of each 32 values, then at least 16 zeros.
     pub(crate) sum32: *mut f32,
-    /// `d * sum(q)` of each 16 values, then at least 16 zeros.
+    /// `d * sum(q)` of each 16 values, then at least 16 zeros, where [`SUMS_OF_16`] are wanted.
     pub(crate) sum16: *mut f32,
     /// `sum(q)` of each 32 values; kernels may read one past the last.
     pub(crate) total32: *mut i16,
@@ -37,7 +40,7 @@ impl QuantRow {
                 q: self.q.add(n),
                 d: self.d.add(n / 32),
                 sum32: self.sum32.add(n / 32),
-                sum16: self.sum16.add(n / 16),
+                sum16: self.sum16.wrapping_add(n / 16),
                 total32: self.total32.add(n / 32),
                 total16: self.total16.add(n / 16),
                 group: self.group,
@@ -381,7 +384,9 @@ pub(crate) unsafe fn quantize<S: Simd>(x: *const f32, row: QuantRow, n0: usize, 
                         i += S::N;
                     }
                     *half_sum = S::reduce_add(sum);
-                    *row.sum16.add(2 * at + half) = d * *half_sum;
+                    if SUMS_OF_16 {
+                        *row.sum16.add(2 * at + half) = d * *half_sum;
+                    }
                     *row.total16.add(2 * at + half) = *half_sum as i16;
                 }
                 *row.d.add(at) = d;

@@ -10,6 +10,7 @@ use whit_base::reference::ops;
 use whit_base::{Activation, CacheType, DType, NormKind, PAGE_TOKENS, Rope, RopeStyle};
 
 use super::attention::{AttendBlock, DistanceBias, PIECE_PAGES, PIECE_TOKENS, Partial, head_bytes};
+use super::rows::SUMS_OF_16;
 use super::{FloatJob, GEMM_ROWS, GemmJob, Kernels, QuantMatrix, gemm_scratch_bytes};
 use crate::level::Level;
 
@@ -122,17 +123,19 @@ fn hot_formats_are_native_on_every_simd_level() {
 #[test]
 fn activations_round_as_the_scalar_truth() {
     let mut random = Random(1);
-    let mut x = random.vec(32 * 40);
+    // Whole registers of groups, half of one, and a single group.
+    let mut x = random.vec(32 * 43);
     x[..32].fill(0.0);
     x[40] = 100.0;
     x[64..96].fill(-3.0);
     for (kernels, group) in
         levels().into_iter().flat_map(|kernels| [(kernels, ACT_GROUP), (kernels, WIDE_ACT_GROUP)])
     {
-        let mut got = Quantized::new(kernels, &x, group, 1);
+        let x = if group == ACT_GROUP { &x[..] } else { &x[..32 * 40] };
+        let mut got = Quantized::new(kernels, x, group, 1);
         let (mut q, mut d, mut sum) =
             (vec![0i8; x.len()], vec![0f32; x.len() / 32], vec![0f32; x.len() / 32]);
-        whit_base::quant::quantize_activations(&x, group, &mut q, &mut d, &mut sum);
+        whit_base::quant::quantize_activations(x, group, &mut q, &mut d, &mut sum);
         for (i, (&got, &expected)) in got.q.iter().zip(&q).enumerate() {
             let (got, expected) = (i32::from(got), i32::from(expected));
             // The kernels multiply by 1 / d where the truth divides by d: exact ties may go the other way.
@@ -145,7 +148,7 @@ fn activations_round_as_the_scalar_truth() {
         let values = got.values(0);
         for (i, values) in values.chunks(16).enumerate() {
             let sum: f32 = values.iter().sum();
-            assert!((got.sum16[i] - sum).abs() < 1e-3, "{} sum16[{i}]", kernels.level);
+            assert!(!SUMS_OF_16 || (got.sum16[i] - sum).abs() < 1e-3, "{} sum16[{i}]", kernels.level);
             let total: i32 = got.q[16 * i..][..16].iter().map(|q| i32::from(*q)).sum();
             assert_eq!(i32::from(got.total16[i]), total, "{} total16[{i}]", kernels.level);
         }

@@ -7,7 +7,7 @@ use whit_base::quant::WIDE_ACT_GROUP;
 
 use crate::kernels::rows::QuantRow;
 
-/// Rounds groups `n0 / 32 ..` while four remain; returns the values done. `x` points at value `n0`.
+/// Rounds groups `n0 / 32 ..` while four remain, or two of narrow ones; returns the values done. `x` points at value `n0`.
 #[inline(always)]
 pub(crate) unsafe fn quantize_fours(x: *const f32, row: QuantRow, n0: usize, n: usize) -> usize {
     // SAFETY: the caller vouches for n values behind x and for the row's groups; reached only from code compiled for
@@ -15,69 +15,79 @@ pub(crate) unsafe fn quantize_fours(x: *const f32, row: QuantRow, n0: usize, n: 
     unsafe {
         let mut at = 0;
         while at + 128 <= n {
-            let mut v = [_mm512_setzero_ps(); 8];
-            for (i, v) in v.iter_mut().enumerate() {
-                *v = _mm512_loadu_ps(x.add(at + 16 * i));
-            }
-            let absolute = _mm512_set1_epi32(0x7fff_ffff);
-            let mut peak = [_mm512_setzero_si512(); 4];
-            for (g, peak) in peak.iter_mut().enumerate() {
-                let a = _mm512_and_si512(_mm512_castps_si512(v[2 * g]), absolute);
-                let b = _mm512_and_si512(_mm512_castps_si512(v[2 * g + 1]), absolute);
-                // As integers, magnitudes order like floats, with infinities and then NaN on top.
-                *peak = _mm512_max_epi32(a, b);
-            }
-            let ab = _mm512_max_epi32(
-                _mm512_unpacklo_epi32(peak[0], peak[1]),
-                _mm512_unpackhi_epi32(peak[0], peak[1]),
-            );
-            let cd = _mm512_max_epi32(
-                _mm512_unpacklo_epi32(peak[2], peak[3]),
-                _mm512_unpackhi_epi32(peak[2], peak[3]),
-            );
-            let all = _mm512_max_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-            let all = _mm256_max_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
-            let mut all = _mm_max_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all));
-            if row.group == WIDE_ACT_GROUP {
-                all = _mm_max_epi32(all, _mm_shuffle_epi32::<0b01_00_11_10>(all));
-                all = _mm_max_epi32(all, _mm_shuffle_epi32::<0b10_11_00_01>(all));
-            }
-            let peaks = _mm_castsi128_ps(all);
-            // Infinity times zero is NaN: neither may pass for a number.
-            let d = _mm_add_ps(_mm_div_ps(peaks, _mm_set1_ps(127.0)), _mm_mul_ps(peaks, _mm_setzero_ps()));
-            let nonzero = _mm_cmp_ps_mask::<_CMP_GT_OQ>(peaks, _mm_setzero_ps());
-            let inverse = _mm_maskz_div_ps(nonzero, _mm_set1_ps(127.0), peaks);
-            let inverse = _mm512_castps128_ps512(inverse);
-
-            let mut sums = [_mm512_setzero_si512(); 8];
-            for g in 0..4 {
-                let scale = _mm512_permutexvar_ps(_mm512_set1_epi32(g as i32), inverse);
-                for half in 0..2 {
-                    let i = 2 * g + half;
-                    let q = _mm512_cvtps_epi32(_mm512_mul_ps(v[i], scale));
-                    sums[i] = q;
-                    let bytes = _mm512_cvtsepi32_epi8(q);
-                    _mm_storeu_si128(row.q.add(n0 + at + 16 * i).cast(), bytes);
-                }
-            }
-            let totals = sums_of_eight(sums);
-            let group = (n0 + at) / 32;
-            _mm_storeu_si128(row.total16.add(2 * group).cast(), _mm256_cvtepi32_epi16(totals));
-            // The lower half of each pair's dword: both fit 16 bits, and so does their sum.
-            let both = _mm256_add_epi32(totals, _mm256_srli_epi64::<32>(totals));
-            _mm_storeu_si64(row.total32.add(group).cast(), _mm256_cvtepi64_epi16(both));
-            let sums = _mm256_cvtepi32_ps(totals);
-            let twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
-            let sum16 = _mm256_mul_ps(sums, _mm256_permutevar8x32_ps(_mm256_castps128_ps256(d), twice));
-            _mm256_storeu_ps(row.sum16.add(2 * group), sum16);
-            let pairs = _mm256_hadd_ps(sums, sums);
-            let pairs = _mm256_permute4x64_pd::<0b00_00_10_00>(_mm256_castps_pd(pairs));
-            let pairs = _mm_castpd_ps(_mm256_castpd256_pd128(pairs));
-            _mm_storeu_ps(row.d.add(group), d);
-            _mm_storeu_ps(row.sum32.add(group), _mm_mul_ps(pairs, d));
+            round::<8>(x.add(at), row.from(n0 + at));
             at += 128;
         }
+        if row.group != WIDE_ACT_GROUP && at + 64 <= n {
+            round::<4>(x.add(at), row.from(n0 + at));
+            at += 64;
+        }
         at
+    }
+}
+
+/// Rounds `16 * N` values, `N` 4 or 8.
+#[inline(always)]
+unsafe fn round<const N: usize>(x: *const f32, row: QuantRow) {
+    // SAFETY: as for `quantize_fours`.
+    unsafe {
+        let mut v = [_mm512_setzero_ps(); 8];
+        for (i, v) in v.iter_mut().take(N).enumerate() {
+            *v = _mm512_loadu_ps(x.add(16 * i));
+        }
+        let absolute = _mm512_set1_epi32(0x7fff_ffff);
+        let mut peak = [_mm512_setzero_si512(); 4];
+        for (g, peak) in peak.iter_mut().enumerate() {
+            let a = _mm512_and_si512(_mm512_castps_si512(v[2 * g]), absolute);
+            let b = _mm512_and_si512(_mm512_castps_si512(v[2 * g + 1]), absolute);
+            // As integers, magnitudes order like floats, with infinities and then NaN on top.
+            *peak = _mm512_max_epi32(a, b);
+        }
+        let ab = _mm512_max_epi32(
+            _mm512_unpacklo_epi32(peak[0], peak[1]),
+            _mm512_unpackhi_epi32(peak[0], peak[1]),
+        );
+        let cd = _mm512_max_epi32(
+            _mm512_unpacklo_epi32(peak[2], peak[3]),
+            _mm512_unpackhi_epi32(peak[2], peak[3]),
+        );
+        let all = _mm512_max_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+        let all = _mm256_max_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
+        let mut all = _mm_max_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all));
+        if N == 8 && row.group == WIDE_ACT_GROUP {
+            all = _mm_max_epi32(all, _mm_shuffle_epi32::<0b01_00_11_10>(all));
+            all = _mm_max_epi32(all, _mm_shuffle_epi32::<0b10_11_00_01>(all));
+        }
+        let peaks = _mm_castsi128_ps(all);
+        // Infinity times zero is NaN: neither may pass for a number.
+        let d = _mm_add_ps(_mm_div_ps(peaks, _mm_set1_ps(127.0)), _mm_mul_ps(peaks, _mm_setzero_ps()));
+        let nonzero = _mm_cmp_ps_mask::<_CMP_GT_OQ>(peaks, _mm_setzero_ps());
+        let inverse = _mm_maskz_div_ps(nonzero, _mm_set1_ps(127.0), peaks);
+        let inverse = _mm512_castps128_ps512(inverse);
+
+        let mut sums = [_mm512_setzero_si512(); 8];
+        for i in 0..N {
+            let scale = _mm512_permutexvar_ps(_mm512_set1_epi32(i as i32 / 2), inverse);
+            let q = _mm512_cvtps_epi32(_mm512_mul_ps(v[i], scale));
+            sums[i] = q;
+            _mm_storeu_si128(row.q.add(16 * i).cast(), _mm512_cvtsepi32_epi8(q));
+        }
+        let totals = sums_of_eight(sums);
+        // The lower half of each pair's dword: both fit 16 bits, and so does their sum.
+        let both = _mm256_add_epi32(totals, _mm256_srli_epi64::<32>(totals));
+        let (total16, total32) = (_mm256_cvtepi32_epi16(totals), _mm256_cvtepi64_epi16(both));
+        let sum32 = _mm_mul_ps(_mm_cvtepi32_ps(_mm_cvtepi16_epi32(total32)), d);
+        if N == 8 {
+            _mm_storeu_si128(row.total16.cast(), total16);
+            _mm_storeu_si64(row.total32.cast(), total32);
+            _mm_storeu_ps(row.d, d);
+            _mm_storeu_ps(row.sum32, sum32);
+        } else {
+            _mm_storeu_si64(row.total16.cast(), total16);
+            _mm_storeu_si32(row.total32.cast(), total32);
+            _mm_storeu_si64(row.d.cast(), _mm_castps_si128(d));
+            _mm_storeu_si64(row.sum32.cast(), _mm_castps_si128(sum32));
+        }
     }
 }
 
