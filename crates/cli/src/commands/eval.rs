@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use serde_json::{Value, json};
 use whit_engine::{Engine, Model};
 use whit_judge::{
@@ -14,7 +14,7 @@ use whit_judge::{
 
 use crate::arguments::EngineArguments;
 use crate::failure::Usage;
-use crate::{Global, models, output, units};
+use crate::{Global, input, models, output, units};
 
 /// Ask a model the questions of task sets, or compare what two models made of them
 ///
@@ -225,16 +225,13 @@ fn write_results(path: &Path, model: &str, results: &[TaskResult]) -> Result<()>
     let results: Vec<Value> = results.iter().map(TaskResult::to_json).collect();
     let json = json!({ "whit": env!("CARGO_PKG_VERSION"), "model": model, "results": results });
     let temporary = path.with_added_extension("part");
-    fs::write(&temporary, format!("{json}\n"))
-        .and_then(|()| fs::rename(&temporary, path))
-        .with_context(|| format!("{}: cannot write the file", path.display()))
+    let written = fs::write(&temporary, format!("{json}\n")).and_then(|()| fs::rename(&temporary, path));
+    written.map_err(|error| anyhow!("{}: cannot write the file: {error}", path.display()))
 }
 
 /// The model's name and the results of a file.
 fn read_results(path: &Path) -> Result<(String, Vec<TaskResult>)> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("{}: cannot read the file", path.display()))?;
-    let json: Value = serde_json::from_str(&text).unwrap_or_default();
+    let json: Value = serde_json::from_slice(&input::bytes(path)?).unwrap_or_default();
     let results = json["results"].as_array();
     let results =
         results.and_then(|results| results.iter().map(TaskResult::from_json).collect::<Option<Vec<_>>>());

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, anyhow};
 use whit_engine::{Engine, Model};
 use whit_judge::{ModelReport, PerplexityOptions, Report, Speed, divergence, perplexity};
 
@@ -65,8 +65,8 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         report.models.push(told);
     }
     let html = report.to_html();
-    std::fs::write(&arguments.out, &html)
-        .with_context(|| format!("{}: cannot write the file", arguments.out.display()))?;
+    let written = std::fs::write(&arguments.out, &html);
+    written.map_err(|error| anyhow!("{}: cannot write the file: {error}", arguments.out.display()))?;
     let size = units::bytes(html.len() as u64);
     Ok(writeln!(io::stdout(), "wrote {} ({size})", arguments.out.display())?)
 }

@@ -56,7 +56,7 @@ pub struct Report {
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}\
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
-th,td{text-align:right;padding:.25rem .6rem;border-bottom:1px solid #ddd}th:first-child,td:first-child{text-align:left}\
+th,td{text-align:right;padding:.25rem .6rem;border-bottom:1px solid #ddd}td:not(:first-child){white-space:nowrap}th:first-child,td:first-child{text-align:left}\
 svg{width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:#333}.axis{stroke:#999}.grid{stroke:#eee}\
 .table{overflow-x:auto}footer{margin-top:2rem;color:#666;font-size:.85rem}\
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}th,td{border-color:#444}svg text{fill:#ccc}.grid{stroke:#333}footer{color:#999}}";
@@ -73,11 +73,11 @@ impl Report {
         self.sizes(&mut html);
         let megabytes = |model: &ModelReport| model.n_bytes as f64 / 1e6;
         let points = |value: fn(&ModelReport) -> Option<Estimate>| -> Vec<Point> {
-            let point = |model: &ModelReport| {
+            let point = |(index, model): (usize, &ModelReport)| {
                 let Estimate { value, error } = value(model)?;
-                Some(Point { label: model.name.clone(), x: megabytes(model), y: value, error })
+                Some(Point { label: model.name.clone(), index, x: megabytes(model), y: value, error })
             };
-            self.models.iter().filter_map(point).collect()
+            self.models.iter().enumerate().filter_map(point).collect()
         };
         let perplexities = points(|model| model.perplexity);
         if !perplexities.is_empty() {
@@ -134,11 +134,12 @@ impl Report {
 
     fn speeds(&self, html: &mut String) {
         let series = |value: fn(&Speed) -> f64| -> Vec<Series> {
-            let one = |model: &ModelReport| Series {
+            let one = |(index, model): (usize, &ModelReport)| Series {
                 name: model.name.clone(),
+                index,
                 points: model.speeds.iter().map(|speed| (speed.depth as f64, value(speed))).collect(),
             };
-            self.models.iter().filter(|model| !model.speeds.is_empty()).map(one).collect()
+            self.models.iter().enumerate().filter(|(_, model)| !model.speeds.is_empty()).map(one).collect()
         };
         let (generate, prompt) = (series(|speed| speed.generate), series(|speed| speed.prompt));
         if generate.is_empty() {

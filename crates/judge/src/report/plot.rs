@@ -14,6 +14,8 @@ const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00
 /// A point with a name.
 pub(super) struct Point {
     pub(super) label: String,
+    /// Of its colour.
+    pub(super) index: usize,
     pub(super) x: f64,
     pub(super) y: f64,
     /// To each side, upwards and downwards.
@@ -23,6 +25,8 @@ pub(super) struct Point {
 /// A line with a name.
 pub(super) struct Series {
     pub(super) name: String,
+    /// Of its colour.
+    pub(super) index: usize,
     pub(super) points: Vec<(f64, f64)>,
 }
 
@@ -115,7 +119,8 @@ pub(super) fn scatter(points: &[Point], x_name: &str, y_name: &str) -> String {
     let ys = points.iter().flat_map(|point| [point.y - point.error, point.y + point.error]);
     let (x, y) = axes(points.iter().map(|point| point.x), ys);
     let mut svg = frame(&x, &y, x_name, y_name);
-    for (point, colour) in points.iter().zip(COLOURS.iter().cycle()) {
+    for point in points {
+        let colour = COLOURS[point.index % COLOURS.len()];
         let (at_x, at_y) = (x.at(point.x), y.at(point.y));
         let (low, high) = (y.at(point.y - point.error), y.at(point.y + point.error));
         let _ = write!(svg, "<path stroke=\"{colour}\" d=\"M{at_x:.1} {low:.1}V{high:.1}\"/>");
@@ -138,7 +143,8 @@ pub(super) fn lines(series: &[Series], x_name: &str, y_name: &str) -> String {
     let all = || series.iter().flat_map(|series| series.points.iter().copied());
     let (x, y) = axes(all().map(|(x, _)| x), all().map(|(_, y)| y).chain([0.0]));
     let mut svg = frame(&x, &y, x_name, y_name);
-    for (index, (series, colour)) in series.iter().zip(COLOURS.iter().cycle()).enumerate() {
+    for (index, series) in series.iter().enumerate() {
+        let colour = COLOURS[series.index % COLOURS.len()];
         let places: Vec<(f64, f64)> = series.points.iter().map(|&(a, b)| (x.at(a), y.at(b))).collect();
         let path: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         let _ = write!(
