@@ -1,7 +1,7 @@
 //! Rows of an Arrow IPC stream, as JSON: what Hugging Face's `datasets` writes, and no more of Arrow than that takes. Texts,
 //! numbers, booleans, lists and structs; no dictionaries, no compression, no dates.
 //!
-//! Format: https://arrow.apache.org/docs/format/Columnar.html and the flatbuffers schemas `Message.fbs`, `Schema.fbs`. The
+//! Format: <https://arrow.apache.org/docs/format/Columnar.html> and the flatbuffers schemas `Message.fbs`, `Schema.fbs`. The
 //! bytes are a stranger's: every offset is checked, and nothing is allocated that the file could not hold.
 
 use serde_json::{Map, Value};
