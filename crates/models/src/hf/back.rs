@@ -8,7 +8,7 @@ use whit_base::DType;
 use whit_files::{Gguf, TensorInfo};
 
 use super::families::{self, Family};
-use super::field::Kind;
+use super::field::{Field, Kind};
 use super::names::{Role, back_place};
 use super::tensor::{Change, HfTensor};
 use super::{ROPE_IN_HALVES, rope, stack};
@@ -152,15 +152,18 @@ fn settings(
     let mut set = |name: &str, value: Value| out.insert(name.to_owned(), value);
     set("architectures", json!([family.class]));
     set("model_type", family.model_types.first().copied().into());
+    let mut by_layer: Vec<&Field> = Vec::new();
     for field in family.fields.iter().flat_map(|fields| fields.iter()) {
         let value = match field.kind {
-            // By layer: its family says what becomes of it.
-            Kind::Count
-                if matches!(metadata.get(&config.key(field.key)), Some(whit_files::Value::Array(_))) =>
-            {
-                None
-            }
-            Kind::Count => metadata.opt_u32(&config.key(field.key))?.map(Value::from),
+            Kind::Count => match metadata.get(&config.key(field.key)) {
+                Some(whit_files::Value::Array(_)) => {
+                    let counts = config.per_layer(field.key, config.n_layers()?)?.unwrap_or_default();
+                    let first = counts.first().copied().filter(|first| counts.iter().all(|n| n == first));
+                    by_layer.extend(first.is_none().then_some(field));
+                    first.map(Value::from)
+                }
+                _ => metadata.opt_u32(&config.key(field.key))?.map(Value::from),
+            },
             Kind::Number => config.opt_float(field.key)?.map(short),
             Kind::Flag => metadata.opt_bool(&config.key(field.key))?.map(Value::from),
         };
@@ -218,7 +221,10 @@ fn settings(
         rope::back(gguf, config, defaults, attention.head_dim, &mut out)?;
     }
     (family.back)(config, &mut out)?;
-    Ok(out)
+    match by_layer.iter().find(|field| !out.contains_key(field.field)) {
+        Some(field) => Err(config.unsupported(format!("a `{}` for each layer", field.key))),
+        None => Ok(out),
+    }
 }
 
 /// A number with no more digits than it takes to tell it from its neighbours.

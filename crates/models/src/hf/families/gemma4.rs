@@ -129,13 +129,13 @@ fn gemma4_back(config: &Config<'_>, out: &mut Map<String, Value>) -> Result<(), 
     let (n_local, n_global) = (of_kind(true)?, of_kind(false)?);
     set("num_key_value_heads", n_local.or(n_global).into());
     let has_values = |layer: usize| config.gguf().tensor(&format!("blk.{layer}.attn_v.weight")).is_some();
-    let are_keys = (0..n_layers).any(|layer| !is_local[layer] && !has_values(layer));
+    let n_sharing = sharing(config, n_layers)?;
+    let are_keys = (0..n_layers - n_sharing).any(|layer| !is_local[layer] && !has_values(layer));
     set("attention_k_eq_v", are_keys.into());
     if n_local.is_some() && n_global != n_local {
         set("num_global_key_value_heads", n_global.into());
     }
 
-    let n_sharing = sharing(config, n_layers)?;
     let widths = config.per_layer("feed_forward_length", n_layers)?;
     let widths = widths.ok_or_else(|| config.metadata().missing(&config.key("feed_forward_length")))?;
     let n_ff = widths.first().copied().unwrap_or(0);
