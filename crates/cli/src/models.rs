@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use whit_hub::{Config, HubError, Phase, Progress, Reference, Resolved, Store};
 
@@ -39,6 +39,25 @@ pub(crate) fn find(global: &Global, name: &str) -> Result<Resolved> {
         return Ok(Resolved { path: path.clone(), name: name.to_owned(), manifest: None });
     }
     found(&store(global)?, &reference)
+}
+
+/// The same for those who expect of `run` what Ollama's does: a name that nobody here knows is asked of its registry.
+pub(crate) fn find_anywhere(global: &Global, name: &str) -> Result<Resolved> {
+    let unknown = match find(global, name) {
+        Err(error) if matches!(error.downcast_ref(), Some(HubError::UnknownModel { .. })) => error,
+        done => return done,
+    };
+    let mut config = config(global)?;
+    // Most such names are mistyped: nobody waits for long to be told so.
+    config.network.connect = config.network.connect.min(config.hurry);
+    let found = pull(&Store::open(config), &name.parse()?);
+    match found.as_ref().err().and_then(|error| error.downcast_ref()) {
+        // Then what is known here comes first.
+        Some(HubError::Unreachable { place, problem }) => {
+            Err(anyhow!("{unknown}\n{place} may know it, but could not be reached: {problem}"))
+        }
+        _ => found,
+    }
 }
 
 /// The same, by a reference.

@@ -93,6 +93,14 @@ pub enum HubError {
     )]
     Unreachable { place: String, problem: String },
 
+    /// Every place of the catalog failed, each for a reason of its own.
+    #[error(
+        "`{name}` could not be got from any of its places; check the network and the proxy settings (HTTPS_PROXY, NO_PROXY), \
+         and try again: what arrived is kept\n{}",
+        reasons.join("\n")
+    )]
+    NoPlace { name: String, reasons: Vec<String> },
+
     /// A connection that broke off, again and again.
     #[error("{place} broke off: {problem}; try again: what arrived is kept")]
     Interrupted { place: String, problem: String },

@@ -110,7 +110,8 @@ impl Store {
         config
     }
 
-    /// Tries one place after the other: first in a hurry, and with patience only where none could be reached.
+    /// Tries one place after the other: first in a hurry, and with patience only where none could be reached. Where there are
+    /// several, the error has the reason of each.
     fn pull_from_any(
         &self,
         target: &Target,
@@ -119,9 +120,10 @@ impl Store {
     ) -> Result<Resolved, HubError> {
         let hurry = Some(self.config.hurry);
         let rounds: &[Option<Duration>] = if places.len() > 1 { &[hurry, None] } else { &[None] };
-        let mut failed = None;
+        let mut failed = Vec::new();
         for &hurry in rounds {
             let mut reached = false;
+            failed.clear();
             for place in places {
                 let pulled = match place {
                     Where::Job(job) => self.pull_from(target, None, job, hurry, report),
@@ -135,7 +137,7 @@ impl Store {
                         if rounds.len() > 1 && hurry.is_some() {
                             tracing::warn!("{}: {}", target.name, briefly(&error));
                         }
-                        failed = Some(error);
+                        failed.push(error);
                     }
                     done => return done,
                 }
@@ -144,7 +146,11 @@ impl Store {
                 break;
             }
         }
-        Err(failed.unwrap_or_else(|| HubError::NotStored { name: target.name.clone() }))
+        let name = target.name.clone();
+        match failed.len() {
+            0 | 1 => Err(failed.pop().unwrap_or(HubError::NotStored { name })),
+            _ => Err(HubError::NoPlace { name, reasons: failed.iter().map(briefly).collect() }),
+        }
     }
 
     fn pull_from(

@@ -173,7 +173,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global, start: Instant) -> Res
     let mut options = arguments.engine.options(None)?;
     options.speculation = arguments.speculation.speculation(options.speculation);
     interrupt::install();
-    let found = models::find(global, &arguments.model)?;
+    let found = models::find_anywhere(global, &arguments.model)?;
     options.draft = arguments.draft.as_deref().map(|draft| models::path(global, draft)).transpose()?;
     settings.of_model = found.extras();
     let n_ctx = settings.parameters()?.n_ctx;

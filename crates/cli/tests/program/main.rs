@@ -7,8 +7,15 @@ mod commands;
 mod common;
 mod created;
 mod folders;
+mod pulled;
 mod quantize;
 mod refusals;
+#[expect(dead_code, clippy::unwrap_used, reason = "the hub's own tests use the rest")]
+#[path = "../../../hub/tests/fake/registry.rs"]
+mod registry;
 mod run;
+#[expect(dead_code, clippy::unwrap_used, reason = "the hub's own tests use the rest")]
+#[path = "../../../hub/tests/fake/server.rs"]
+mod server;
 #[cfg(unix)]
 mod terminal;

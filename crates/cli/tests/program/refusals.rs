@@ -57,7 +57,7 @@ fn files_that_are_no_models() {
 #[test]
 fn names_that_nobody_knows() {
     check(
-        &["run", "smolm2", "a"],
+        &["run", "smolm2", "a", "--offline"],
         1,
         &["error: there is no model called `smolm2`\n\nhint: did you mean `smollm2:"],
     );

@@ -93,11 +93,18 @@ fn the_next_place_is_asked_when_one_cannot_be_reached_or_has_nothing() {
     empty.server.take_log();
     assert!(matches!(pull(&offline, "tiny").unwrap_err(), HubError::NetworkOff { .. }));
     assert!(empty.server.take_log().is_empty() && hub.hub.take_log().is_empty());
-    // Where no place has it, the last one says why not.
+    // Where no place has it, each says why not: the one cannot be reached, the other has nothing.
     let hub = fake_hub();
-    let mut home = home(&hub, empty.server.url());
+    let gone = nobody();
+    let mut home = home(&hub, gone.clone());
     home.config.network.hugging_face = empty.server.url();
-    assert!(matches!(pull(&home, "tiny").unwrap_err(), HubError::NotThere { .. }));
+    let error = pull(&home, "tiny").unwrap_err();
+    let HubError::NoPlace { name, reasons } = &error else { panic!("{error}") };
+    let there = empty.server.url();
+    assert_eq!((&**name, reasons.len()), ("tiny:1m", 2), "{error}");
+    assert!(reasons[0].starts_with(&format!("{gone} could not be reached: ")), "{error}");
+    assert!(reasons[1].starts_with(&format!("{there} has nothing to ")), "{error}");
+    assert!(error.to_string().ends_with(&reasons.join("\n")), "{error}");
 }
 
 #[test]
