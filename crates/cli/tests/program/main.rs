@@ -7,6 +7,7 @@ mod commands;
 mod common;
 mod created;
 mod folders;
+mod judged;
 mod pulled;
 mod quantize;
 mod refusals;
