@@ -195,7 +195,8 @@ def exl3(name, bits, book):
                 state = int(sum(int(x) << (15 - i) for i, x in enumerate(bit[at])))
                 if book == "mul1":
                     x = state * 0x83DCD12D & 0xFFFFFFFF
-                    value = np.float16((sum(x >> 8 * i & 255 for i in range(4)) - 510) / 147.7)
+                    factor, offset = np.array([0x1EEE, 0xC931], np.uint16).view(np.float16).astype(float)
+                    value = np.float16((sum(x >> 8 * i & 255 for i in range(4)) + 1024) * factor + offset)
                 else:
                     x = state * 0xCBAC1FED if book == "mcg" else state * 89226354 + 64248484
                     x = x & 0x8FFF8FFF ^ 0x3B603B60

@@ -418,7 +418,10 @@ fn a_place_that_cannot_be_reached_costs_little() {
     config.network.ollama = format!("http://{closed}");
     config.network.connect = Duration::from_secs(1);
     let error = Store::open(config).pull(&fake.reference("tiny"), &mut |_| {}).unwrap_err();
-    assert!(matches!(error, HubError::Unreachable { .. }), "{error}");
+    assert!(matches!(error, HubError::NoPlace { .. }), "{error}");
+    // What each place said.
+    let text = error.to_string();
+    assert!(text.contains("gone==1.0") && text.contains("could not be reached"), "{text}");
     assert!(asked.exists());
 }
 
