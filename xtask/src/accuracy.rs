@@ -71,9 +71,10 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<()> {
         let n_chunks = chunks.unwrap_or(n);
         let mut rows = Vec::new();
         for cache in CACHES {
-            let mut entries = vec![own(&whit, &path, &text, n_chunks, n_threads, cache)?];
+            let task = Task { model: &path, text: &text, n_chunks, n_threads, cache };
+            let mut entries = vec![own(&whit, task)?];
             if let Some((name, program)) = &peer {
-                entries.push(theirs(name, program, &path, &text, n_chunks, n_threads, cache)?);
+                entries.push(theirs(name, program, task)?);
             }
             for entry in &entries {
                 eprintln!("{model}, {cache}, {}: {}", entry["name"], entry["perplexity"]);
@@ -110,14 +111,18 @@ fn program(folder: &Path) -> anyhow::Result<PathBuf> {
     found.with_context(|| format!("there is no {name} in {}", folder.display()))
 }
 
-fn own(
-    program: &Path,
-    model: &Path,
-    text: &Path,
+/// What is measured.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    model: &'a Path,
+    text: &'a Path,
     n_chunks: usize,
     n_threads: usize,
-    cache: &str,
-) -> anyhow::Result<Value> {
+    cache: &'a str,
+}
+
+fn own(program: &Path, task: Task<'_>) -> anyhow::Result<Value> {
+    let Task { model, text, n_chunks, n_threads, cache } = task;
     let mut command = Command::new(program);
     command.arg("perplexity").arg("--model").arg(model).arg("--file").arg(text);
     command.args(["--ctx", &CTX.to_string(), "--chunks", &n_chunks.to_string()]);
@@ -134,15 +139,8 @@ fn own(
     }))
 }
 
-fn theirs(
-    name: &str,
-    program: &Path,
-    model: &Path,
-    text: &Path,
-    n_chunks: usize,
-    n_threads: usize,
-    cache: &str,
-) -> anyhow::Result<Value> {
+fn theirs(name: &str, program: &Path, task: Task<'_>) -> anyhow::Result<Value> {
+    let Task { model, text, n_chunks, n_threads, cache } = task;
     let mut command = Command::new(program);
     command.arg("-m").arg(model).arg("-f").arg(text);
     command.args(["-c", &CTX.to_string(), "--chunks", &n_chunks.to_string(), "-t", &n_threads.to_string()]);
